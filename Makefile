@@ -1,0 +1,46 @@
+# Given make, curl and Rust, every target here fetches whatever else it needs
+# (see tests/setup) and is silent about it when nothing is missing.
+
+# rustup puts cargo here, and a shell opened before that does not know it yet.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(PATH):$(CARGO_HOME)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt doc interop fmt-check clippy setup-build setup-test setup-ci
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
+
+# Two steps, so that the first build shows its progress and the server's output starts clean.
+run: setup-build ## Build and start a development server (ARGS="..." for more options)
+	@cargo build
+	@cargo run --quiet -- serve --dev $(ARGS)
+
+test: setup-test ## Run the whole test suite on SQLite, then on Postgres (TESTARGS="...")
+	@echo "== tests on SQLite =="
+	@env -u JETON_TEST_DATABASE_URL cargo test $(TESTARGS)
+	@echo "== tests on Postgres =="
+	@tests/postgres with cargo test $(TESTARGS)
+
+lint: fmt-check clippy ## Check formatting and run clippy; any warning fails
+
+fmt: ## Format the source
+	@cargo fmt
+
+doc: setup-build ## Build the documentation of the source; any warning fails
+	@RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+
+interop: setup-ci ## Check tokens with other people's verifiers
+	@tests/interop/run
+
+# What the targets above are made of
+
+fmt-check:
+	@cargo fmt --check
+
+clippy: setup-build
+	@cargo clippy --all-targets -- -D warnings
+
+setup-build setup-test setup-ci: setup-%:
+	@tests/setup $*

@@ -1,0 +1,247 @@
+//! Builds a server out of settings, runs it, and takes it down in order.
+
+mod prepare;
+mod servers;
+
+pub use prepare::{check_schema, desk, open, wait_for_database};
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::Issuer;
+use crate::error::Exit;
+use crate::http::{Health, SelfCheck, Shared};
+use crate::issue::{Rules, Service};
+use crate::jobs::{self, Keeper};
+use crate::manage::Desk;
+use crate::manage::apply::{ApplyFile, Options};
+use crate::mirror::{Mirror, Poller};
+use crate::store::migrate;
+use crate::telemetry::Metrics;
+
+/// How a server is to be set up.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// It is a development server: its database is marked, and its secrets lie beside it.
+    pub is_dev: bool,
+    /// Bring the schema up to date first.
+    pub migrate: bool,
+    /// Apply these before serving.
+    pub apply: Vec<ApplySource>,
+}
+
+/// Something to apply before serving.
+#[derive(Debug, Clone)]
+pub enum ApplySource {
+    /// A file of the operator's.
+    File(PathBuf),
+    /// Text of our own; relative paths in it start at the directory.
+    Text(String, PathBuf),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Who issues.
+    pub issuer: Issuer,
+    /// Where the public listener is.
+    pub public: SocketAddr,
+    /// Where health and metrics are.
+    pub operations: SocketAddr,
+    /// The issuer at work.
+    pub service: Arc<Service>,
+    /// What acts on the database.
+    pub desk: Desk,
+    /// How the process is.
+    pub health: Arc<Health>,
+    settings: Settings,
+    public_handle: ServerHandle,
+    operations_handle: ServerHandle,
+    stop: watch::Sender<bool>,
+    keeper: JoinHandle<()>,
+    watcher: JoinHandle<()>,
+}
+
+/// Starts a server. The operations listener answers from the first moment; everything else comes
+/// once the database, the schema, the secrets and a signing key are there.
+pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Running, Exit> {
+    let metrics = Arc::new(Metrics::new().map_err(|error| Exit::Failed(error.to_string()))?);
+    let health = Arc::new(Health::new(clock.clone(), Arc::clone(&metrics)));
+    health.pulse("main");
+    let listener = bind("server.operations", settings.server.operations)?;
+    let operations = listener.local_addr()?;
+    let operations_handle = servers::operations(listener, &health)?;
+
+    let db = prepare::open(&settings.database).await?;
+    wait_for_database(&db, &clock).await?;
+    if setup.migrate {
+        migrate::migrate(&db, clock.now(), |step| {
+            tracing::info!(step = step.name, "the schema was brought up to date");
+        })
+        .await?;
+    }
+    check_schema(&db).await?;
+
+    let listener = bind("server.public", settings.server.public)?;
+    let public = listener.local_addr()?;
+    let issuer = prepare::issuer(&settings, public)?;
+    prepare::claim(&db, &issuer, setup.is_dev, clock.now()).await?;
+    let desk = desk(&settings, db, issuer.clone(), "server")?;
+
+    let mirror = Arc::new(Mirror::default());
+    let mut keeper = keeper(&desk, &mirror, &clock, &metrics);
+    prepare::first_keys(&mut keeper).await?;
+    for source in &setup.apply {
+        apply(&desk, source, &clock).await?;
+    }
+    keeper.beat().await;
+
+    let service = Arc::new(service(&settings, &issuer, &clock, &mirror, &desk));
+    let self_check = SelfCheck::default();
+    let shared = Data::new(Shared {
+        service: Arc::clone(&service),
+        policy: desk.policy.clone(),
+        metrics,
+        self_check: self_check.clone(),
+        metadata: ArcSwapOption::empty(),
+    });
+    let public_handle = servers::public(listener, &shared, &health, settings.server.drain_timeout)?;
+    let path = format!("{}/.well-known/jwks.json", issuer.path());
+    health.answers(jobs::listener_answers(public, &path, &self_check).await);
+    health.start();
+
+    let (stop, stopped) = watch::channel(false);
+    let keeper = actix_web::rt::spawn(jobs::run(keeper, stopped));
+    let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
+    Ok(Running {
+        issuer,
+        public,
+        operations,
+        service,
+        desk,
+        health,
+        settings,
+        public_handle,
+        operations_handle,
+        stop,
+        keeper,
+        watcher: actix_web::rt::spawn(watch),
+    })
+}
+
+impl Running {
+    /// Takes the server down in order: not ready, a while for load balancers to notice, no new
+    /// connections, requests under way to their end, the last notes written. `hurry` leaves out
+    /// the waiting.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.health.drain();
+        let orderly = async {
+            tokio::time::sleep(self.settings.server.drain_delay).await;
+            self.public_handle.stop(true).await;
+        };
+        tokio::select! {
+            () = orderly => {}
+            () = hurry => self.public_handle.stop(false).await,
+        }
+        self.watcher.abort();
+        let _ = self.stop.send(true);
+        let last_notes = tokio::time::timeout(Duration::from_secs(5), self.keeper).await;
+        if last_notes.is_err() {
+            tracing::warn!("the last notes could not be written in time");
+        }
+        self.operations_handle.stop(false).await;
+        self.desk.db.close().await;
+    }
+
+    /// Waits for one of our tasks to end by itself, which none should.
+    pub async fn failed(&mut self) -> Exit {
+        let _ = (&mut self.keeper).await;
+        Exit::Failed("the keeper of keys and clients stopped; this is a defect".to_owned())
+    }
+}
+
+fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metrics>) -> Keeper {
+    let poller = Poller::new(
+        desk.db.clone(),
+        clock.clone(),
+        Arc::clone(mirror),
+        Arc::clone(&desk.secrets),
+        desk.issuer.as_str(),
+    );
+    Keeper {
+        desk: desk.clone(),
+        poller,
+        mirror: Arc::clone(mirror),
+        clock: clock.clone(),
+        metrics: Arc::clone(metrics),
+        connected: true,
+        agreed: true,
+    }
+}
+
+fn service(
+    settings: &Settings,
+    issuer: &Issuer,
+    clock: &Clock,
+    mirror: &Arc<Mirror>,
+    desk: &Desk,
+) -> Service {
+    Service {
+        rules: Rules {
+            issuer: issuer.clone(),
+            algorithms: settings.keys.algorithms.clone(),
+            access_token_ttl: settings.access_token_ttl,
+            access_token_ttl_max: settings.keys.longest_token,
+            directory_max_age: settings.clients_max_staleness,
+        },
+        clock: clock.clone(),
+        mirror: Arc::clone(mirror),
+        secrets: Arc::clone(&desk.secrets),
+    }
+}
+
+async fn apply(desk: &Desk, source: &ApplySource, clock: &Clock) -> Result<(), Exit> {
+    let file = match source {
+        ApplySource::File(path) => ApplyFile::load(path),
+        ApplySource::Text(text, base) => ApplyFile::parse(text, base),
+    };
+    let refused = |error: crate::manage::ManageError| match error {
+        crate::manage::ManageError::Store(error) => Exit::from(error),
+        mistakes => Exit::Refused(format!("--apply: {mistakes}")),
+    };
+    let nowhere = |generated: &[crate::manage::apply::Generated]| {
+        if generated.is_empty() {
+            Ok(())
+        } else {
+            Err("generate_secret needs a place for the secret: run `jeton apply -f FILE \
+                 --secrets-out FILE` first"
+                .to_owned())
+        }
+    };
+    let file = file.map_err(refused)?;
+    let report = desk.apply(&file, Options::default(), clock.now(), nowhere).await;
+    for change in &report.map_err(refused)?.changes {
+        tracing::info!(%change, "applied");
+    }
+    Ok(())
+}
+
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address).map_err(|error| {
+        let variable = key.replace('.', "__").to_uppercase();
+        Exit::Refused(format!(
+            "{key}: cannot listen on {address}: {error}; choose another address in the \
+             configuration or with JETON__{variable}"
+        ))
+    })
+}

@@ -1,0 +1,167 @@
+//! What must be there before a server or a command can act: a database that answers and agrees
+//! about the time, a schema that we know, the right issuer, secrets that open the keys.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, REFUSE, WARN};
+use crate::config::{self, Settings};
+use crate::domain::{Issuer, Time};
+use crate::error::Exit;
+use crate::jobs::Keeper;
+use crate::manage::Desk;
+use crate::secret::RootSecrets;
+use crate::store::{Db, Open, Pooler, instance, migrate, native};
+
+/// How long a start waits for the database.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Opens the database of the settings.
+pub async fn open(database: &config::Database) -> Result<Db, Exit> {
+    let url = database.url.expose();
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let directory =
+            std::path::Path::new(path).parent().filter(|path| !path.as_os_str().is_empty());
+        if let Some(directory) = directory {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Exit::Refused(format!("the data directory {}: {error}", directory.display()))
+            })?;
+        }
+    }
+    let pooler = if database.transaction_pooler { Pooler::Transaction } else { Pooler::None };
+    Ok(Db::open(&Open { url, connections: database.pool, pooler }).await?)
+}
+
+/// Waits until the database answers, and takes its time over. Refuses to go on if the clocks differ
+/// by more than half a minute: then one of them is wrong, and tokens would be born expired.
+pub async fn wait_for_database(db: &Db, clock: &Clock) -> Result<(), Exit> {
+    let started = clock.tick();
+    loop {
+        match native::server_time(db, clock).await {
+            Ok(sample) => {
+                let skew = clock.follow(sample);
+                if skew > REFUSE {
+                    return Err(Exit::Refused(format!(
+                        "the clocks of this machine and of the database differ by {} s; set them \
+                         right (a time service such as chrony) and start again",
+                        skew.as_secs()
+                    )));
+                }
+                if skew > WARN {
+                    tracing::warn!(skew_seconds = skew.as_secs_f64(), "the clocks differ");
+                }
+                return Ok(());
+            }
+            Err(error) if clock.elapsed(started) > PATIENCE => {
+                return Err(Exit::Unavailable(format!("{error}; gave up after a minute")));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Refuses a schema that this binary cannot serve, and says what to do.
+pub async fn check_schema(db: &Db) -> Result<(), Exit> {
+    let found = migrate::version(db).await?;
+    let (oldest, newest) = (migrate::OLDEST, migrate::NEWEST);
+    if found < oldest {
+        return Err(Exit::Refused(format!(
+            "the database has schema {found}, and this binary needs {oldest} to {newest}; run \
+             `jeton migrate` (or `jeton serve --migrate`)"
+        )));
+    }
+    if found > newest {
+        return Err(Exit::Refused(format!(
+            "the database has schema {found}, and this binary knows {oldest} to {newest}; run a \
+             newer jeton"
+        )));
+    }
+    Ok(())
+}
+
+/// The configured issuer; an issuer without one (dev, ephemeral) is named after its listener.
+pub(super) fn issuer(settings: &Settings, public: SocketAddr) -> Result<Issuer, Exit> {
+    match &settings.issuer {
+        Some(issuer) => Ok(issuer.clone()),
+        None => Issuer::parse(&format!("http://{public}"))
+            .map_err(|what| Exit::Refused(format!("issuer: {what}"))),
+    }
+}
+
+/// Claims the database for the issuer, or refuses one that belongs to another.
+pub(super) async fn claim(db: &Db, issuer: &Issuer, is_dev: bool, now: Time) -> Result<(), Exit> {
+    let instance = instance::claim(db, issuer.as_str(), is_dev, now).await?;
+    if instance.issuer != issuer.as_str() {
+        return Err(Exit::Refused(format!(
+            "this database belongs to the issuer {}, and the configuration says {issuer}: every \
+             token and every registered client knows the old name; set issuer back, or start with \
+             another database (another --data-dir)",
+            instance.issuer
+        )));
+    }
+    if instance.is_dev && !is_dev {
+        return Err(Exit::Refused(
+            "this database was made by `serve --dev`, and its secrets lie beside it in the clear; \
+             start with another database"
+                .to_owned(),
+        ));
+    }
+    if is_dev && !instance.is_dev {
+        return Err(Exit::Refused(
+            "this database was not made by `serve --dev`; development does not touch it".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The desk of a server or a command.
+pub fn desk(settings: &Settings, db: Db, issuer: Issuer, actor: &str) -> Result<Desk, Exit> {
+    let file = &settings.secrets_file;
+    if !file.exists() {
+        return Err(Exit::Refused(format!(
+            "there is no root-secret file {}; make one with `jeton secrets generate --out {}`, and \
+             keep a copy somewhere safe: without it the database is worthless",
+            file.display(),
+            file.display()
+        )));
+    }
+    let secrets = Arc::new(RootSecrets::load(file, issuer.as_str())?);
+    Ok(Desk {
+        db,
+        secrets,
+        issuer,
+        policy: settings.keys.clone(),
+        trusted: settings.clients_max_staleness,
+        actor: actor.to_owned(),
+    })
+}
+
+/// Loads the keys, makes the first ones, and refuses to serve if they cannot be opened: an issuer
+/// that cannot sign should say so at its start and not at its first request.
+pub(super) async fn first_keys(keeper: &mut Keeper) -> Result<(), Exit> {
+    keeper.poller.poll().await?;
+    let (now, certain) = (keeper.clock.now(), keeper.clock.is_certain());
+    keeper.desk.maintain(now, certain).await?;
+    keeper.poller.poll().await?;
+    let keys = keeper.mirror.keys();
+    for ring in keys.iter() {
+        if let Some(trouble) = &ring.trouble {
+            tracing::error!(kid = %ring.key.kid, algorithm = %ring.key.algorithm, trouble, "a signing key is unusable");
+        }
+    }
+    let lines = &keeper.desk.policy.algorithms;
+    if lines.iter().any(|line| keys.can_sign(*line, now)) {
+        return Ok(());
+    }
+    let held = keeper.desk.secrets.ids().iter().map(|id| id.0.to_string()).collect::<Vec<_>>();
+    let troubles: Vec<_> = keys.iter().filter_map(|ring| ring.trouble.clone()).collect();
+    Err(Exit::Refused(format!(
+        "no signing key can be used; the root-secret file holds the ids {}; {}",
+        held.join(", "),
+        troubles.join("; ")
+    )))
+}

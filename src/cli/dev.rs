@@ -1,0 +1,102 @@
+//! `jeton serve --dev`: a server to try, with a client and curl lines ready to paste.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::app::{ApplySource, Running};
+use crate::config::Settings;
+use crate::error::Exit;
+use crate::secret::{ClientSecret, RootSecrets};
+
+/// The API that the demonstration's tokens are for.
+const RESOURCE: &str = "https://api.example.test/";
+
+/// The file in the data directory that holds the demonstration client's secret.
+const SECRET_FILE: &str = "demo-client-secret";
+
+/// What development may never do: touch a shared database, or be reached from elsewhere.
+pub(super) fn check(settings: &Settings, flag: &str) -> Result<(), Exit> {
+    let mut problems = Vec::new();
+    if !settings.database.url.is_sqlite() {
+        problems.push("database.url: it uses the embedded database only");
+    }
+    if settings.issuer.as_ref().is_some_and(|issuer| issuer.is_https() || !issuer.is_loopback()) {
+        problems.push("issuer: it is http on a loopback host");
+    }
+    let server = &settings.server;
+    if !server.public.ip().is_loopback() || !server.operations.ip().is_loopback() {
+        problems.push("server.public, server.operations: it listens on loopback only");
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<_> = problems.iter().map(|problem| format!("  - {problem}")).collect();
+    Err(Exit::Refused(format!(
+        "{flag} is for this machine only, and the configuration says otherwise:\n{}",
+        problems.join("\n")
+    )))
+}
+
+/// Makes the data directory with its secrets, if they are not there.
+pub(super) fn secrets(settings: &Settings, data_dir: &Path) -> Result<(), Exit> {
+    fs::create_dir_all(data_dir)
+        .map_err(|error| Exit::Refused(format!("{}: {error}", data_dir.display())))?;
+    if !settings.secrets_file.exists() {
+        RootSecrets::generate_file(&settings.secrets_file)?;
+    }
+    Ok(())
+}
+
+/// The demonstration client, with a random secret that is kept in the data directory.
+pub(super) fn demo(data_dir: &Path) -> Result<ApplySource, Exit> {
+    let path = data_dir.join(SECRET_FILE);
+    if !path.exists() {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(ClientSecret::generate().expose().as_bytes())?;
+    }
+    let text = format!(
+        r#"
+[[resource]]
+id = "{RESOURCE}"
+scopes = [{{ name = "read", description = "See your things" }},
+          {{ name = "write", description = "Change your things" }}]
+
+[[client]]
+id = "demo"
+name = "Demonstration"
+secret_file = "{SECRET_FILE}"
+resources = ["{RESOURCE}"]
+default_scopes = ["read"]
+"#
+    );
+    Ok(ApplySource::Text(text, data_dir.to_owned()))
+}
+
+/// What to paste next.
+pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
+    let issuer = &running.issuer;
+    let secret = data_dir.join(SECRET_FILE);
+    let secret = secret.display();
+    format!(
+        "\nJeton is ready: {issuer}\n\n\
+         Get a token:\n\
+         \x20 curl -s -u \"demo:$(cat {secret})\" -d grant_type=client_credentials {token}\n\n\
+         Ask for more:\n\
+         \x20 curl -s -u \"demo:$(cat {secret})\" -d grant_type=client_credentials \\\n\
+         \x20      -d 'scope=read write' -d resource={RESOURCE} {token}\n\n\
+         What verifiers need:\n\
+         \x20 curl -s {jwks}\n\
+         \x20 curl -s {metadata}\n\n\
+         Health and metrics:\n\
+         \x20 curl -s http://{operations}/healthz/ready\n\
+         \x20 curl -s http://{operations}/metrics\n\n\
+         Ctrl-C stops it. Everything lies in {data}; delete that to start afresh.\n",
+        token = issuer.url("/oauth2/token"),
+        jwks = issuer.url("/.well-known/jwks.json"),
+        metadata = issuer.url("/.well-known/oauth-authorization-server"),
+        operations = running.operations,
+        data = data_dir.display(),
+    )
+}

@@ -1,0 +1,184 @@
+//! `jeton keys …`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use zeroize::Zeroizing;
+
+use super::context::{Context, context};
+use super::table::table;
+use super::{Global, print_json};
+use crate::domain::{Algorithm, Time};
+use crate::error::Exit;
+use crate::keys::PrivateKey;
+use crate::manage::keys::KeyView;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Show every key: its stage, what comes next and when, and a timeline
+    List,
+    /// Show what will happen if nobody intervenes
+    #[command(after_help = "Example:\n  jeton keys plan --days 90")]
+    Plan {
+        /// How far to look ahead
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+    },
+    /// Bring the next rotation forward to the earliest instant that breaks no verifier
+    Rotate {
+        /// The line [default: the first of keys.algorithms]
+        #[arg(long, value_name = "ALG")]
+        algorithm: Option<Algorithm>,
+    },
+    /// Keep a key in the JWKS beyond its time
+    Hold {
+        /// The key
+        kid: String,
+    },
+    /// Let a held key go
+    Release {
+        /// The key
+        kid: String,
+    },
+    /// Bring in a private key that another issuer signed with, so that moving to Jeton breaks no
+    /// verifier. Before the first `serve` it becomes the first active key of its line; later it
+    /// queues behind the last one. Its kid is its RFC 7638 thumbprint
+    Import {
+        /// An unencrypted private key in PEM form; destroy the file afterwards
+        file: PathBuf,
+        /// The line that it joins
+        #[arg(long, value_name = "ALG")]
+        algorithm: Algorithm,
+    },
+}
+
+impl Keys {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
+        let Context { desk, now } = context(global).await?;
+        match self {
+            Self::List => show(global, &desk.keys(now).await?, now),
+            Self::Plan { days } => {
+                let until = now + Duration::from_secs(u64::from(days) * 86400);
+                let events = desk.forecast(now, until).await?;
+                if global.json {
+                    return print_json(&events);
+                }
+                let rows: Vec<_> = events
+                    .into_iter()
+                    .map(|event| {
+                        let kid = event.kid.unwrap_or_else(|| "(not made yet)".to_owned());
+                        let place = format!("#{}", event.epoch);
+                        vec![
+                            event.at,
+                            event.algorithm.to_owned(),
+                            place,
+                            event.becomes.to_owned(),
+                            kid,
+                        ]
+                    })
+                    .collect();
+                println!("{}", table(&["AT", "LINE", "KEY", "BECOMES", "KID"], &rows));
+                Ok(())
+            }
+            Self::Rotate { algorithm } => {
+                let line = algorithm.or_else(|| desk.policy.algorithms.first().copied());
+                let line =
+                    line.ok_or_else(|| Exit::Failed("no key line is configured".to_owned()))?;
+                show(global, &desk.rotate(line, now).await?, now)
+            }
+            Self::Hold { kid } => {
+                desk.hold(&kid, true, now).await?;
+                println!("{kid} stays in the JWKS until it is released");
+                Ok(())
+            }
+            Self::Release { kid } => {
+                desk.hold(&kid, false, now).await?;
+                println!("{kid} leaves the JWKS at its own time");
+                Ok(())
+            }
+            Self::Import { file, algorithm } => {
+                let pem = std::fs::read(&file)
+                    .map(Zeroizing::new)
+                    .map_err(|error| Exit::Failed(format!("{}: {error}", file.display())))?;
+                let private = PrivateKey::from_pem(&pem, algorithm)
+                    .map_err(|error| Exit::Failed(format!("{}: {error}", file.display())))?;
+                println!("imported {}", desk.import_key(private, algorithm, now).await?);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn show(global: &Global, keys: &[KeyView], now: Time) -> Result<(), Exit> {
+    if global.json {
+        return print_json(&keys);
+    }
+    let row = |key: &KeyView| {
+        let mut stage = key.stage.to_owned();
+        if key.held {
+            stage.push_str(", held");
+        }
+        if key.trouble.is_some() {
+            stage.push_str(", UNUSABLE");
+        }
+        vec![
+            key.algorithm.to_owned(),
+            format!("#{}", key.epoch),
+            stage,
+            next_turn(key, now),
+            key.kid.clone(),
+        ]
+    };
+    let rows: Vec<_> = keys.iter().map(row).collect();
+    println!("{}", table(&["LINE", "KEY", "STAGE", "NEXT", "KID"], &rows));
+    for key in keys {
+        if let Some(trouble) = &key.trouble {
+            println!("\n{}: {trouble}", key.kid);
+        }
+    }
+    println!("\n{}", timeline(keys, now));
+    Ok(())
+}
+
+/// What comes next for a key, and in how long.
+fn next_turn(key: &KeyView, now: Time) -> String {
+    let names = ["published", "signs", "stops signing", "removed"];
+    let next = names.iter().zip(&key.turns).find(|(_, at)| **at > now);
+    next.map_or_else(
+        || "-".to_owned(),
+        |(name, at)| {
+            let left = Duration::from_secs(at.since(now).as_secs());
+            format!("{name} in {}", humantime::format_duration(left))
+        },
+    )
+}
+
+/// The keys that are not gone, over time: published, signing, retiring.
+fn timeline(keys: &[KeyView], now: Time) -> String {
+    const WIDTH: usize = 64;
+    let alive: Vec<_> = keys.iter().filter(|key| key.turns[3] > now).collect();
+    let starts = alive.iter().map(|key| key.turns[0]).chain([now]).min().unwrap_or(now);
+    let ends = alive.iter().map(|key| key.turns[3]).max().unwrap_or(now);
+    let length = ends.since(starts).as_micros().max(1);
+    let column = |at: Time| {
+        let cells = at.since(starts).as_micros() * (WIDTH as u128 - 1) / length;
+        usize::try_from(cells).unwrap_or(0)
+    };
+    let mut lines = Vec::new();
+    for key in alive {
+        let [publish, activate, retire, remove] = key.turns.map(column);
+        let cell = |at: usize| match at {
+            at if at == column(now) => '|',
+            at if at < publish || at > remove => ' ',
+            at if at < activate => '.',
+            at if at < retire => '#',
+            _ => '-',
+        };
+        let bar: String = (0..WIDTH).map(cell).collect();
+        lines.push(format!("{:>8} #{:<3} {}", key.algorithm, key.epoch, bar.trim_end()));
+    }
+    lines.push(format!("{:>13} {} to {}", "", starts.rfc3339(), ends.rfc3339()));
+    lines.push(format!("{:>13} . published   # signs   - retiring   | now", ""));
+    lines.join("\n")
+}

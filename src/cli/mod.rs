@@ -1,0 +1,153 @@
+//! The command line: a skin over `app` and `manage`. It parses, calls, and prints: tables for
+//! people, JSON for programs (`--json`), results on standard output and everything else on standard
+//! error. Secrets are read from files or standard input, never from arguments, which every user of
+//! the machine can see.
+#![expect(clippy::print_stdout, reason = "printing is what a command line is for")]
+
+mod apply;
+mod clients;
+mod context;
+mod dev;
+mod keys;
+mod resources;
+mod serve;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{Settings, Sources};
+use crate::error::Exit;
+use crate::secret::RootSecrets;
+use crate::store::migrate;
+use crate::{app, telemetry};
+
+/// A standalone OAuth 2 token issuer.
+#[derive(Debug, Parser)]
+#[command(name = "jeton", version, about, after_help = "Try it: jeton serve --dev")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// Settings, in TOML; config/default.toml in the source lists them all
+    #[arg(long, global = true, value_name = "FILE", env = "JETON_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the embedded database and the root secrets lie unless configured otherwise
+    #[arg(long, global = true, value_name = "DIR", default_value = "data", env = "JETON_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve tokens
+    #[command(after_help = "Examples:\n  jeton serve --dev\n  jeton serve --config \
+                            /etc/jeton.toml --apply clients.toml\n  jeton serve --ephemeral \
+                            --apply test.toml --ready-file ready.json")]
+    Serve(serve::Serve),
+    /// Bring the database's schema up to date; any number may run at once
+    Migrate,
+    /// Bring clients and resources to what a file says
+    #[command(after_help = "Example:\n  jeton apply -f clients.toml --dry-run")]
+    Apply(apply::Apply),
+    /// Clients: the programs that ask for tokens
+    #[command(subcommand)]
+    Client(clients::Clients),
+    /// Resources: the APIs that tokens are for
+    #[command(subcommand)]
+    Resource(resources::Resources),
+    /// Signing keys and their rotation
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// The root secrets, which seal signing keys and client secrets
+    #[command(subcommand)]
+    Secrets(Secrets),
+}
+
+#[derive(Debug, Subcommand)]
+enum Secrets {
+    /// Make a new root-secret file, readable only by its owner; an existing file is never touched
+    #[command(after_help = "Example:\n  jeton secrets generate --out data/root-secrets")]
+    Generate {
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = actix_web::rt::System::new().block_on(run(cli));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            report(&exit);
+            ExitCode::from(exit.status())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a process that cannot go on")]
+fn report(exit: &Exit) {
+    eprintln!("jeton: {exit}");
+}
+
+async fn run(cli: Cli) -> Result<(), Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Serve(serve) => serve.run(global).await,
+        Command::Migrate => migrate_schema(global).await,
+        Command::Apply(apply) => apply.run(global).await,
+        Command::Client(clients) => clients.run(global).await,
+        Command::Resource(resources) => resources.run(global).await,
+        Command::Keys(keys) => keys.run(global).await,
+        Command::Secrets(Secrets::Generate { out }) => {
+            RootSecrets::generate_file(&out)?;
+            println!("wrote {}; keep a copy somewhere safe", out.display());
+            Ok(())
+        }
+    }
+}
+
+/// Reads the settings, with the defaults of a mode.
+fn settings(global: &Global, defaults: Vec<(&'static str, String)>) -> Result<Settings, Exit> {
+    let sources =
+        Sources { file: global.config.clone(), data_dir: global.data_dir.clone(), defaults };
+    Ok(Settings::load(&sources)?)
+}
+
+async fn migrate_schema(global: &Global) -> Result<(), Exit> {
+    let settings = settings(global, Vec::new())?;
+    telemetry::start_log(&settings.log).map_err(Exit::Refused)?;
+    let db = context::open(&settings).await?;
+    let clock = Clock::system();
+    app::wait_for_database(&db, &clock).await?;
+    let mut steps = 0;
+    migrate::migrate(&db, clock.now(), |step| {
+        steps += 1;
+        println!("applied {}", step.name);
+    })
+    .await?;
+    if steps == 0 {
+        println!("nothing to do: the schema is at {}", migrate::version(&db).await?);
+    }
+    Ok(())
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(value);
+    println!("{}", text.map_err(|error| Exit::Failed(error.to_string()))?);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What must hold between settings. Each message names both numbers that collide.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::Settings;
+use crate::domain::Issuer;
+use crate::domain::schedule::LEAD_FLOOR;
+
+/// Longest access token that makes sense for a token that cannot be taken back everywhere at once.
+const TTL_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn whole(settings: &Settings, problems: &mut Vec<String>) {
+    lengths(settings, problems);
+    timing(settings, problems);
+    rest(settings, problems);
+}
+
+fn show(duration: Duration) -> String {
+    format_duration(duration).to_string()
+}
+
+fn lengths(settings: &Settings, problems: &mut Vec<String>) {
+    let keys = &settings.keys;
+    let lengths = [
+        ("keys.period", keys.period),
+        ("keys.lead", keys.lead),
+        ("keys.max_age", keys.max_age),
+        ("tokens.access_token_ttl", settings.access_token_ttl),
+        ("tokens.access_token_ttl_max", keys.longest_token),
+    ];
+    for (key, _) in lengths.iter().filter(|(_, length)| *length < Duration::from_secs(1)) {
+        problems.push(format!("{key}: it is at least 1s"));
+    }
+    if settings.access_token_ttl > keys.longest_token {
+        problems.push(format!(
+            "tokens.access_token_ttl ({}) is longer than tokens.access_token_ttl_max ({})",
+            show(settings.access_token_ttl),
+            show(keys.longest_token)
+        ));
+    }
+    if keys.longest_token > TTL_LIMIT {
+        problems.push(format!(
+            "tokens.access_token_ttl_max ({}) is longer than {}: an access token cannot be taken \
+             back from verifiers that never ask",
+            show(keys.longest_token),
+            show(TTL_LIMIT)
+        ));
+    }
+}
+
+/// The inequalities that keep a rotation from breaking a verifier.
+fn timing(settings: &Settings, problems: &mut Vec<String>) {
+    let keys = &settings.keys;
+    if keys.period < keys.lead {
+        problems.push(format!(
+            "keys.period ({}) is shorter than keys.lead ({}): the next key could not be published \
+             long enough before it signs",
+            show(keys.period),
+            show(keys.lead)
+        ));
+    }
+    if settings.unsafe_timing {
+        if !settings.issuer.as_ref().is_none_or(Issuer::is_loopback) {
+            problems.push(
+                "keys.allow_unsafe_timing: it is for issuers on a loopback host; real verifiers \
+                 would reject tokens"
+                    .to_owned(),
+            );
+        }
+        return;
+    }
+    if keys.lead < LEAD_FLOOR {
+        problems.push(format!(
+            "keys.lead ({}) is below {}: verifiers that cache or poll the JWKS would meet a key \
+             they do not hold and reject its tokens",
+            show(keys.lead),
+            show(LEAD_FLOOR)
+        ));
+    }
+    if keys.max_age > keys.lead / 4 {
+        problems.push(format!(
+            "keys.max_age ({}) is more than a quarter of keys.lead ({}): a cached JWKS could \
+             outlast the lead of a new key",
+            show(keys.max_age),
+            show(keys.lead)
+        ));
+    }
+}
+
+fn rest(settings: &Settings, problems: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    for algorithm in settings.keys.algorithms.iter().filter(|one| !seen.insert(**one)) {
+        problems.push(format!("keys.algorithms: {algorithm} occurs twice"));
+    }
+    let server = &settings.server;
+    if server.public == server.operations && server.public.port() != 0 {
+        problems.push(format!(
+            "server.public and server.operations are both {}: give them two ports",
+            server.public
+        ));
+    }
+}

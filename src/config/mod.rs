@@ -1,0 +1,205 @@
+//! Settings: read from all sources, checked as a whole, and told apart from wishes.
+//!
+//! `config/default.toml` is the manual and the lowest layer. Unknown keys are refused, because a
+//! misspelt setting that is silently ignored is a security setting that is off; and every problem
+//! is reported at once, because restarting to find the next one is no way to spend a night.
+
+mod check;
+mod reader;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::domain::schedule::Policy;
+use crate::domain::{Algorithm, Issuer};
+use reader::Reader;
+
+/// The text of `config/default.toml`.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|problem| format!("  - {problem}")).collect::<Vec<_>>().join("\n"))]
+pub struct Problems(pub Vec<String>);
+
+/// Where settings come from, apart from the built-in defaults and the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// The directory for the embedded database and the root secrets.
+    pub data_dir: PathBuf,
+    /// Defaults of a mode (`--dev`, `--ephemeral`), which everything else wins over.
+    pub defaults: Vec<(&'static str, String)>,
+}
+
+/// A database URL; it may hold a password.
+#[derive(Clone)]
+pub struct DatabaseUrl(Zeroizing<String>);
+
+impl DatabaseUrl {
+    /// The URL itself, for the driver.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is an embedded database.
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_sqlite() {
+            "DatabaseUrl(sqlite…)"
+        } else {
+            "DatabaseUrl(postgres…)"
+        })
+    }
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// Settings that were checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The issuer; commands that only look at a database can do without.
+    pub issuer: Option<Issuer>,
+    /// Listeners and draining.
+    pub server: Server,
+    /// The database.
+    pub database: Database,
+    /// The root-secret file.
+    pub secrets_file: PathBuf,
+    /// Key lines and their schedule.
+    pub keys: Policy,
+    /// Whether the schedule's limits are lifted.
+    pub unsafe_timing: bool,
+    /// How long an access token lives by default.
+    pub access_token_ttl: Duration,
+    /// How long clients in memory may be trusted without a database.
+    pub clients_max_staleness: Duration,
+    /// The log.
+    pub log: Log,
+}
+
+/// Listeners and draining.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The public listener.
+    pub public: SocketAddr,
+    /// Health and metrics.
+    pub operations: SocketAddr,
+    /// How long to serve on after readiness has turned red.
+    pub drain_delay: Duration,
+    /// How long to wait for requests under way.
+    pub drain_timeout: Duration,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// Most connections to Postgres.
+    pub pool: u32,
+    /// Whether a pooler in transaction mode stands in between.
+    pub transaction_pooler: bool,
+}
+
+/// The log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Its form.
+    pub format: LogFormat,
+    /// Which events, in the syntax of tracing's `EnvFilter`.
+    pub level: String,
+}
+
+impl Settings {
+    /// Reads every source and checks the whole.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut reader = Reader::new(sources)?;
+        let issuer =
+            reader.optional("issuer", |text| Issuer::parse(text).map_err(|e| e.to_string()));
+        let server = Server {
+            public: reader.address("server.public"),
+            operations: reader.address("server.operations"),
+            drain_delay: reader.duration("server.drain_delay"),
+            drain_timeout: reader.duration("server.drain_timeout"),
+        };
+        let database = Database {
+            url: database_url(&mut reader, &sources.data_dir),
+            pool: reader.number("database.pool"),
+            transaction_pooler: reader.choice("database.pooler", &["none", "transaction"])
+                == "transaction",
+        };
+        let secrets_file = reader
+            .optional("secrets.file", |text| Ok(PathBuf::from(text)))
+            .unwrap_or_else(|| sources.data_dir.join("root-secrets"));
+        let algorithms = reader
+            .list("keys.algorithms", |text| text.parse::<Algorithm>().map_err(|e| e.to_string()));
+        let keys = Policy {
+            algorithms,
+            period: reader.duration("keys.period"),
+            lead: reader.duration("keys.lead"),
+            max_age: reader.duration("keys.max_age"),
+            skew: reader.duration("keys.skew"),
+            longest_token: reader.duration("tokens.access_token_ttl_max"),
+        };
+        let unsafe_timing = reader.flag("keys.allow_unsafe_timing");
+        let access_token_ttl = reader.duration("tokens.access_token_ttl");
+        let clients_max_staleness = reader.duration("clients.max_staleness");
+        let log = Log {
+            format: match reader.choice("log.format", &["text", "json"]).as_str() {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            level: reader.text("log.level"),
+        };
+        let settings = Self {
+            issuer,
+            server,
+            database,
+            secrets_file,
+            keys,
+            unsafe_timing,
+            access_token_ttl,
+            clients_max_staleness,
+            log,
+        };
+        reader.finish(|problems| check::whole(&settings, problems))?;
+        Ok(settings)
+    }
+}
+
+fn database_url(reader: &mut Reader, data_dir: &Path) -> DatabaseUrl {
+    let url = reader.optional("database.url", |text| Ok(text.to_owned()));
+    let file = reader.optional("database.url_file", |path| {
+        std::fs::read_to_string(path)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| format!("{path}: {error}"))
+    });
+    if url.is_some() && file.is_some() {
+        reader.problem("database.url", "it and database.url_file are both set; keep one");
+    }
+    let url = Zeroizing::new(
+        url.or(file).unwrap_or_else(|| format!("sqlite:{}", data_dir.join("jeton.db").display())),
+    );
+    let known = ["postgres://", "postgresql://", "sqlite:"];
+    if !known.iter().any(|scheme| url.starts_with(scheme)) {
+        reader.problem("database.url", "it begins with postgres:// or sqlite:");
+    }
+    DatabaseUrl(url)
+}

@@ -1,0 +1,174 @@
+//! Reads single settings and remembers every problem with them.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use config::{Config, Environment, File, FileFormat, Value, ValueKind};
+
+use super::{DEFAULT, Problems, Sources};
+
+pub(super) struct Reader {
+    merged: Config,
+    known: HashSet<String>,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    /// Merges all sources, lowest first.
+    pub(super) fn new(sources: &Sources) -> Result<Self, Problems> {
+        let failed = |error: config::ConfigError| Problems(vec![error.to_string()]);
+        let mut builder = Config::builder();
+        for (key, value) in &sources.defaults {
+            builder = builder.set_default(key, value.as_str()).map_err(failed)?;
+        }
+        let mode = builder.build().map_err(failed)?;
+        let mut builder = Config::builder()
+            .add_source(File::from_str(DEFAULT, FileFormat::Toml))
+            .add_source(mode);
+        if let Some(file) = &sources.file {
+            builder = builder.add_source(File::from(Path::new(file)).format(FileFormat::Toml));
+        }
+        // With `__` behind the prefix, the variables that Kubernetes makes up for a Service named
+        // jeton (JETON_PORT=…) are not taken for settings.
+        let environment = Environment::with_prefix("JETON").prefix_separator("__").separator("__");
+        builder = builder.add_source(environment);
+        let merged = builder.build().map_err(failed)?;
+        Ok(Self { merged, known: HashSet::new(), problems: Vec::new() })
+    }
+
+    /// Notes that a setting is wrong.
+    pub(super) fn problem(&mut self, key: &str, what: impl std::fmt::Display) {
+        self.problems.push(format!("{key}: {what}"));
+    }
+
+    /// The setting as text, if it is set to something.
+    fn raw(&mut self, key: &str) -> Option<String> {
+        self.known.insert(key.to_owned());
+        let text = self.merged.get_string(key).ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A setting that may be absent.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.raw(key)?;
+        parse(&text).map_err(|what| self.problem(key, what)).ok()
+    }
+
+    fn required<T: Default>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        match self.raw(key) {
+            Some(text) => parse(&text).map_err(|what| self.problem(key, what)).unwrap_or_default(),
+            None => {
+                self.problem(key, "it is empty");
+                T::default()
+            }
+        }
+    }
+
+    /// Free text.
+    pub(super) fn text(&mut self, key: &str) -> String {
+        self.required(key, |text| Ok(text.to_owned()))
+    }
+
+    /// One of a few words.
+    pub(super) fn choice(&mut self, key: &str, words: &[&str]) -> String {
+        self.required(key, |text| {
+            if words.contains(&text) {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("it is one of: {}", words.join(", ")))
+            }
+        })
+    }
+
+    /// A duration such as "10m".
+    pub(super) fn duration(&mut self, key: &str) -> Duration {
+        self.required(key, |text| {
+            humantime::parse_duration(text).map_err(|_| {
+                "write a duration with its unit, such as \"30s\", \"10m\", \"30d\"".to_owned()
+            })
+        })
+    }
+
+    /// A positive whole number.
+    pub(super) fn number(&mut self, key: &str) -> u32 {
+        self.required(key, |text| {
+            text.parse().ok().filter(|n| *n > 0).ok_or("write a whole number above 0".to_owned())
+        })
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, key: &str) -> bool {
+        self.required(key, |text| text.parse().map_err(|_| "write true or false".to_owned()))
+    }
+
+    /// An address to listen on.
+    pub(super) fn address(&mut self, key: &str) -> SocketAddr {
+        let parsed = self.required(key, |text| {
+            let address = text.parse::<SocketAddr>();
+            address.map(Some).map_err(|_| {
+                "write an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned()
+            })
+        });
+        parsed.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// A list, or a text with commas (as the environment has it).
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        self.known.insert(key.to_owned());
+        let items: Vec<String> = match self.merged.get::<Value>(key).map(|value| value.kind) {
+            Ok(ValueKind::Array(items)) => items.iter().map(ToString::to_string).collect(),
+            Ok(ValueKind::String(text)) => {
+                text.split(',').map(|item| item.trim().to_owned()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut parsed = Vec::new();
+        for item in items.iter().filter(|item| !item.is_empty()) {
+            match parse(item) {
+                Ok(value) => parsed.push(value),
+                Err(what) => self.problem(key, what),
+            }
+        }
+        if parsed.is_empty() {
+            self.problem(key, "the list needs at least one entry");
+        }
+        parsed
+    }
+
+    /// Refuses unknown keys, runs the checks across settings, and reports everything.
+    pub(super) fn finish(mut self, check: impl FnOnce(&mut Vec<String>)) -> Result<(), Problems> {
+        let mut found = Vec::new();
+        leaves("", &self.merged.cache, &mut found);
+        for key in found {
+            if !self.known.contains(&key) {
+                self.problem(&key, "there is no such setting; config/default.toml lists them all");
+            }
+        }
+        // Checks across settings make sense only for settings that are sound by themselves.
+        if self.problems.is_empty() {
+            check(&mut self.problems);
+        }
+        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+    }
+}
+
+fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
+    let ValueKind::Table(table) = &value.kind else {
+        found.push(path.to_owned());
+        return;
+    };
+    for (name, inner) in table {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        leaves(&path, inner, found);
+    }
+}

@@ -1,0 +1,34 @@
+//! The words of the field, and the decisions that need nothing but them.
+//!
+//! Everything here is pure: no I/O, no async, no clock, no randomness. What depends on time takes
+//! `now` as an argument; what depends on storage takes rows that were read elsewhere. So each rule
+//! can be held against a model by a property test, and each replica computes the same answer.
+
+pub mod algorithm;
+pub mod claims;
+pub mod client;
+pub mod decision;
+pub mod issuer;
+pub mod reason;
+pub mod resource;
+pub mod schedule;
+pub mod scope;
+pub mod signing_key;
+pub mod time;
+
+pub use algorithm::Algorithm;
+pub use claims::ExtraClaims;
+pub use client::{AuthMethod, Client, ClientId, GrantType};
+pub use decision::{Decision, Granted};
+pub use issuer::Issuer;
+pub use reason::{Reason, Refusal};
+pub use resource::{Resource, ResourceId, ScopeDefinition};
+pub use scope::{Scope, Scopes};
+pub use signing_key::{SigningKey, Stage, Times};
+pub use time::Time;
+
+/// Why a value was refused when it was parsed. The text is for the person who wrote the value; it
+/// never repeats the value itself, which may be hostile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub &'static str);

@@ -1,0 +1,183 @@
+//! Why a request was refused: one closed list.
+//!
+//! A refusal has two halves. The public one is what the RFC prescribes and nothing more, fixed text
+//! that reflects nothing a caller sent and does not tell an unknown client from a wrong secret. The
+//! private one is the [`Reason`]: it goes to the log line, the metric and the audit trail, so that
+//! an operator can always say why.
+
+use std::fmt;
+
+/// What the caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Public {
+    /// HTTP status.
+    pub status: u16,
+    /// The OAuth error code (RFC 6749 §5.2, RFC 8707 §2).
+    pub error: &'static str,
+    /// Text for the developer of the client; only characters that RFC 6749 §5.2 allows.
+    pub text: &'static str,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal => $status:literal $error:literal $text:expr;)*) => {
+        /// The closed list of reasons. Its names are stable: dashboards and runbooks use them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the list.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// Its name in logs, metrics and the audit trail.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// What the caller is told.
+            pub const fn public(self) -> Public {
+                match self {
+                    $(Reason::$variant => Public { status: $status, error: $error, text: $text },)*
+                }
+            }
+        }
+    };
+}
+
+/// One text for every way in which a client fails to prove who it is: it must not tell which.
+const CLIENT: &str = "Client authentication failed.";
+const AWAY: &str = "The server cannot answer right now; try again shortly.";
+
+reasons! {
+    /// No such path.
+    PathUnknown = "path_unknown" => 404 "not_found" "There is nothing at this path.";
+    /// The path exists, but not for this verb.
+    MethodNotAllowed = "method_not_allowed" => 405 "invalid_request"
+        "This path does not answer this method; see the Allow header.";
+    /// The body is not a form, or it is compressed.
+    ContentTypeWrong = "content_type_wrong" => 400 "invalid_request"
+        "Send an uncompressed body of type application/x-www-form-urlencoded.";
+    /// The body is longer than any form we understand.
+    BodyTooLarge = "body_too_large" => 413 "invalid_request" "The body is larger than 64 KiB.";
+    /// The body did not arrive in time.
+    BodyTimeout = "body_timeout" => 408 "invalid_request" "The body did not arrive in time.";
+    /// The body broke off or is no form: bad percent-encoding, bad UTF-8.
+    BodyMalformed = "body_malformed" => 400 "invalid_request"
+        "The body is not a well-formed form in UTF-8.";
+    /// More parameters than any client needs.
+    ParametersTooMany = "parameters_too_many" => 400 "invalid_request"
+        "The body has more than 64 parameters.";
+    /// A parameter that may occur once occurs twice (RFC 6749 §3.2).
+    ParameterRepeated = "parameter_repeated" => 400 "invalid_request"
+        "The parameter occurs more than once.";
+    /// A parameter holds characters that it can never hold, NUL among them.
+    ParameterMalformed = "parameter_malformed" => 400 "invalid_request"
+        "The parameter holds characters that are not allowed in it.";
+    /// An `Authorization` header that is no well-formed Basic credential, or two of them.
+    ClientAuthMalformed = "client_auth_malformed" => 400 "invalid_request"
+        "The Authorization header is not a well-formed Basic credential.";
+    /// More than one way of authenticating at once (RFC 6749 §2.3).
+    ClientAuthSeveral = "client_auth_several" => 400 "invalid_request"
+        "Use one way of client authentication, not several.";
+    /// The form names another client than the `Authorization` header.
+    ClientIdMismatch = "client_id_mismatch" => 400 "invalid_request"
+        "client_id and the Authorization header name different clients.";
+    /// An `Authorization` scheme by which clients cannot authenticate here.
+    ClientAuthUnsupported = "client_auth_unsupported" => 401 "invalid_client" CLIENT;
+    /// No client credential at all, or a confidential client without its secret.
+    ClientAuthMissing = "client_auth_missing" => 401 "invalid_client" CLIENT;
+    /// No such client.
+    ClientUnknown = "client_unknown" => 401 "invalid_client" CLIENT;
+    /// A secret that is not one of the client's.
+    ClientAuthFailed = "client_auth_failed" => 401 "invalid_client" CLIENT;
+    /// The right secret by another method than the client is registered for.
+    ClientAuthMethodWrong = "client_auth_method_wrong" => 401 "invalid_client" CLIENT;
+    /// An operator has switched the client off.
+    ClientDisabled = "client_disabled" => 401 "invalid_client" CLIENT;
+    /// No `grant_type`.
+    GrantMissing = "grant_missing" => 400 "invalid_request" "The parameter grant_type is missing.";
+    /// A `grant_type` that this server does not serve.
+    GrantUnsupported = "grant_unsupported" => 400 "unsupported_grant_type"
+        "This server does not serve this grant_type.";
+    /// A grant that this client may not use.
+    GrantNotAllowed = "grant_not_allowed" => 400 "unauthorized_client"
+        "This client may not use this grant_type.";
+    /// `scope` breaks the grammar of RFC 6749 §3.3.
+    ScopeMalformed = "scope_malformed" => 400 "invalid_scope"
+        "scope is a list of scope tokens separated by single spaces.";
+    /// A scope that this client may not have for this resource.
+    ScopeNotAllowed = "scope_not_allowed" => 400 "invalid_scope"
+        "A requested scope is unknown or not allowed for this client and resource.";
+    /// Nothing was asked, and the client may have nothing of this resource.
+    ScopeEmpty = "scope_empty" => 400 "invalid_scope"
+        "No scope is left to grant for this resource.";
+    /// `resource` is no absolute URI, or it has a fragment (RFC 8707 §2).
+    ResourceMalformed = "resource_malformed" => 400 "invalid_target"
+        "resource is an absolute URI without a fragment.";
+    /// A resource that is unknown, or not this client's: the caller is not told which.
+    ResourceUnknown = "resource_unknown" => 400 "invalid_target"
+        "The resource is unknown or not allowed for this client.";
+    /// More than one resource: a token has exactly one audience.
+    ResourceSeveral = "resource_several" => 400 "invalid_target"
+        "Ask for one resource at a time: a token has one audience.";
+    /// No resource was named and the client has no default.
+    ResourceMissing = "resource_missing" => 400 "invalid_target"
+        "Name a resource: this client has no default.";
+    /// The secret was stored under a root secret that this replica does not hold.
+    SecretUnknown = "secret_unknown" => 503 "temporarily_unavailable" AWAY;
+    /// The database has been out of reach for longer than what is in memory may be trusted.
+    DatabaseUnavailable = "database_unavailable" => 503 "temporarily_unavailable" AWAY;
+    /// No published, unexpired key of the line can sign.
+    SigningUnavailable = "signing_unavailable" => 503 "temporarily_unavailable" AWAY;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A request that was refused: why, and where it can be said without reflecting input, which
+/// parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// The private half; its [`Public`] half follows from it.
+    pub reason: Reason,
+    /// The name of the parameter at fault, one that we know ourselves.
+    pub parameter: Option<&'static str>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, parameter: None }
+    }
+}
+
+impl Refusal {
+    /// A refusal that names the parameter at fault.
+    pub const fn at(reason: Reason, parameter: &'static str) -> Self {
+        Self { reason, parameter: Some(parameter) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_public_text_holds_only_what_rfc_6749_allows() {
+        for reason in Reason::ALL {
+            let public = reason.public();
+            let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+            assert!(public.text.bytes().all(allowed), "{reason}");
+            assert!((400..600).contains(&public.status) && public.status != 500, "{reason}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,117 @@
+//! Password hashing with argon2id, in a bounded pool.
+//!
+//! One hash takes a hundredth of a second and 19 MiB. So at most one runs for each core, and at
+//! most a few wait; beyond that a flood of logins is told to come back instead of eating the memory
+//! that tokens need. It is for people's passwords: client secrets never come here.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// So many wait for each that runs.
+const QUEUE: usize = 8;
+
+/// Why nothing was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// Too many wait already.
+    #[error("too many passwords are being checked; try again shortly")]
+    Overloaded,
+    /// The library refuses, or the stored hash is no PHC string.
+    #[error("the password hash cannot be computed or read")]
+    Broken,
+}
+
+/// The pool. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hashing {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    dummy: Arc<str>,
+}
+
+impl Hashing {
+    /// A pool that runs `parallel` hashes at once.
+    pub fn new(parallel: usize) -> Result<Self, HashError> {
+        Ok(Self {
+            running: Arc::new(Semaphore::new(parallel)),
+            admitted: Arc::new(Semaphore::new(parallel * (1 + QUEUE))),
+            dummy: hash(b"nobody has this password")?.into(),
+        })
+    }
+
+    /// Hashes a password with a fresh salt, as a PHC string.
+    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, HashError> {
+        self.run(move || hash(password.as_bytes())).await
+    }
+
+    /// Whether a password fits a stored PHC string. Without one (there is no such user) the same
+    /// work is done in vain, so that the time does not tell who exists.
+    pub async fn verify(
+        &self,
+        password: Zeroizing<String>,
+        stored: Option<String>,
+    ) -> Result<bool, HashError> {
+        let (known, phc) = match stored {
+            Some(phc) => (true, phc),
+            None => (false, self.dummy.to_string()),
+        };
+        let fits = self.run(move || {
+            let parsed = PasswordHash::new(&phc).map_err(|_| HashError::Broken)?;
+            Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok())
+        });
+        Ok(fits.await? && known)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let _place = self.admitted.try_acquire().map_err(|_| HashError::Overloaded)?;
+        let permit = Arc::clone(&self.running).acquire_owned().await;
+        let permit = permit.map_err(|_| HashError::Broken)?;
+        // The permit goes with the work: a caller that leaves does not free the core it still uses.
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| HashError::Broken)?
+    }
+}
+
+fn hash(password: &[u8]) -> Result<String, HashError> {
+    let hash = Argon2::default().hash_password(password).map_err(|_| HashError::Broken)?;
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Zeroizing<String> {
+        Zeroizing::new(text.to_owned())
+    }
+
+    #[actix_web::test]
+    async fn a_password_fits_its_own_hash_and_nobody_has_the_dummy() {
+        let pool = Hashing::new(2).unwrap();
+        let phc = pool.hash(password("correct horse")).await.unwrap();
+        assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
+        assert!(pool.verify(password("correct horse"), Some(phc.clone())).await.unwrap());
+        assert!(!pool.verify(password("wrong horse"), Some(phc)).await.unwrap());
+        assert!(!pool.verify(password("nobody has this password"), None).await.unwrap());
+    }
+
+    #[actix_web::test]
+    async fn a_flood_is_turned_away_and_the_rest_is_served() {
+        let pool = Hashing::new(1).unwrap();
+        let flood = (0..30).map(|_| pool.verify(password("x"), None));
+        let answers = futures_util::future::join_all(flood).await;
+        let served = answers.iter().filter(|answer| **answer == Ok(false)).count();
+        let turned = answers.iter().filter(|one| **one == Err(HashError::Overloaded)).count();
+        assert_eq!((served, turned), (9, 21));
+    }
+}

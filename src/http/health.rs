@@ -1,0 +1,130 @@
+//! Health, for whoever restarts and routes.
+//!
+//! *Startup*: configuration, schema, root secrets and a signing key are there. *Live*: every thread
+//! still turns; it depends on nothing outside, since a restart would mend nothing there. *Ready*:
+//! started, not draining, and the public listener answers. Neither depends on the database: all
+//! replicas share it, and if all went unready together the JWKS would vanish and with it every
+//! resource server's trust.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde_json::json;
+
+use super::answer;
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// A thread that has not turned for this long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// The pulse of one thread.
+#[derive(Debug)]
+pub struct Heart {
+    name: String,
+    beat: AtomicI64,
+}
+
+/// How this process is.
+#[derive(Debug)]
+pub struct Health {
+    clock: Clock,
+    started: AtomicBool,
+    draining: AtomicBool,
+    answering: AtomicBool,
+    hearts: Mutex<Vec<Arc<Heart>>>,
+    /// The metrics, for the operations listener.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// A process that has not started yet.
+    pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self {
+            clock,
+            started: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
+            hearts: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Everything is there.
+    pub fn start(&self) {
+        self.started.store(true, Ordering::SeqCst);
+    }
+
+    /// The process is about to end: not ready from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the public listener answered when it was last asked.
+    pub fn answers(&self, answers: bool) {
+        self.answering.store(answers, Ordering::SeqCst);
+    }
+
+    /// Starts a pulse on the present thread: if the thread gets stuck, it stops.
+    pub fn pulse(self: &Arc<Self>, name: impl Into<String>) {
+        let heart = Arc::new(Heart { name: name.into(), beat: AtomicI64::new(self.beat()) });
+        self.hearts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&heart));
+        let health = Arc::downgrade(self);
+        actix_web::rt::spawn(async move {
+            loop {
+                match health.upgrade() {
+                    Some(health) => heart.beat.store(health.beat(), Ordering::SeqCst),
+                    None => return,
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+
+    fn beat(&self) -> i64 {
+        self.clock.now().micros()
+    }
+
+    fn stuck(&self) -> Option<String> {
+        let now = self.clock.now();
+        let hearts = self.hearts.lock().unwrap_or_else(PoisonError::into_inner);
+        let beat =
+            |heart: &Heart| crate::domain::Time::from_micros(heart.beat.load(Ordering::SeqCst));
+        hearts.iter().find(|heart| now.since(beat(heart)) > STUCK).map(|heart| heart.name.clone())
+    }
+}
+
+/// `GET /healthz/startup`
+pub(super) async fn startup(health: Data<Health>) -> HttpResponse {
+    verdict(if health.started.load(Ordering::SeqCst) { Ok(()) } else { Err("starting".to_owned()) })
+}
+
+/// `GET /healthz/live`
+pub(super) async fn live(health: Data<Health>) -> HttpResponse {
+    verdict(health.stuck().map_or(Ok(()), |name| Err(format!("the thread {name} is stuck"))))
+}
+
+/// `GET /healthz/ready`
+pub(super) async fn ready(health: Data<Health>) -> HttpResponse {
+    verdict(if !health.started.load(Ordering::SeqCst) {
+        Err("starting".to_owned())
+    } else if health.draining.load(Ordering::SeqCst) {
+        Err("draining".to_owned())
+    } else if !health.answering.load(Ordering::SeqCst) {
+        Err("the public listener does not answer".to_owned())
+    } else {
+        Ok(())
+    })
+}
+
+fn verdict(verdict: Result<(), String>) -> HttpResponse {
+    match verdict {
+        Ok(()) => answer::ok().json(json!({ "status": "ok" })),
+        Err(why) => HttpResponse::ServiceUnavailable()
+            .insert_header(("cache-control", "no-store"))
+            .json(json!({ "status": why })),
+    }
+}

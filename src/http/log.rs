@@ -1,0 +1,168 @@
+//! One log line for each request, written when its answer is handed over: who, what, how it ended
+//! and why, and where the time went. It holds nothing that a caller could have chosen freely: no
+//! query, no header but a well-formed trace id, no client id that is not well-formed.
+
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage, HttpRequest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Shared;
+use crate::domain::{Decision, Reason};
+
+/// The name of a request, under which its log line and its audit rows are found.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(String);
+
+impl RequestId {
+    fn new() -> Self {
+        Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 12]>()))
+    }
+
+    /// The name that a request was given when it came in.
+    pub(super) fn of(request: &HttpRequest) -> String {
+        request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+    }
+}
+
+/// A user agent that only this process knows: by it we recognise our own look at our listener.
+#[derive(Debug, Clone)]
+pub struct SelfCheck(pub String);
+
+impl Default for SelfCheck {
+    fn default() -> Self {
+        let mark = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        Self(format!("jeton-self-check/{mark}"))
+    }
+}
+
+/// Names the request, times it, counts it and logs it.
+pub async fn observe<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let started = Instant::now();
+    let id = RequestId::new();
+    request.extensions_mut().insert(id.clone());
+    let trace = request.headers().get("traceparent").and_then(trace_id);
+    let shared = request.app_data::<Data<Shared>>().cloned();
+
+    let mut response = next.call(request).await?;
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let request = response.request();
+    let took = started.elapsed();
+    // Neither is ever the caller's own text: labels and fields come from closed sets.
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let method = known_method(request.method().as_str());
+    let status = response.status().as_u16();
+    let Some(shared) = shared else {
+        return Ok(response);
+    };
+    shared.metrics.answered(method, &route, status, took);
+
+    let ours = request
+        .headers()
+        .get(USER_AGENT)
+        .is_some_and(|agent| crate::secret::same(agent.as_bytes(), shared.self_check.0.as_bytes()));
+    if !ours {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let line = Line { id: &id.0, trace, method, route: &route, status, micros };
+        line.write(request);
+    }
+    Ok(response)
+}
+
+struct Line<'a> {
+    id: &'a str,
+    trace: Option<String>,
+    method: &'static str,
+    route: &'a str,
+    status: u16,
+    micros: u64,
+}
+
+impl Line<'_> {
+    fn write(&self, request: &HttpRequest) {
+        let Line { id, trace, method, route, status, micros } = self;
+        let extensions = request.extensions();
+        let reason = extensions.get::<Reason>().map(|reason| reason.name());
+        let trace = trace.as_deref();
+        let Some(decision) = extensions.get::<Decision>() else {
+            tracing::info!(request = id, trace, method, route, status, reason, micros, "answered");
+            return;
+        };
+        let granted = decision.granted.as_ref();
+        tracing::info!(
+            request = id,
+            trace,
+            method,
+            route,
+            status,
+            outcome = decision.outcome(),
+            reason,
+            client = decision.client.as_ref().map(tracing::field::display),
+            authenticated_by = decision.authenticated_by.map(tracing::field::display),
+            grant = decision.grant.map(tracing::field::display),
+            asked_scope = decision.asked_scopes.as_ref().map(tracing::field::display),
+            asked_resource = decision.asked_resource.as_ref().map(tracing::field::display),
+            scope = granted.map(|granted| tracing::field::display(&granted.scopes)),
+            audience = granted.map(|granted| tracing::field::display(&granted.audience)),
+            limited_by = granted.map(|granted| granted.limited_by.join(" ")),
+            jti = granted.map(|granted| granted.token_id.as_str()),
+            kid = granted.map(|granted| granted.kid.as_str()),
+            lifetime = granted.map(|granted| granted.lifetime.as_secs()),
+            auth_micros = decision.auth_micros,
+            sign_micros = decision.sign_micros,
+            micros,
+            "decided"
+        );
+    }
+}
+
+/// The trace id of a W3C `traceparent` header, if it is well-formed and not all zeros.
+fn trace_id(header: &HeaderValue) -> Option<String> {
+    let mut parts = header.to_str().ok()?.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let flags = parts.next()?;
+    let sound = hex(version, 2) && version != "ff" && hex(parent, 16) && hex(flags, 2);
+    (sound && hex(trace, 32) && trace.bytes().any(|b| b != b'0')).then(|| trace.to_owned())
+}
+
+fn known_method(method: &str) -> &'static str {
+    const METHODS: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_taken_over() {
+        let read = |text: &str| trace_id(&HeaderValue::from_str(text).unwrap());
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(read(good).as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-x-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Access tokens as RFC 9068 describes them. No row is written for them.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::Service;
+use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time};
+use crate::mirror::Offer;
+
+/// What was decided to grant.
+pub(super) struct Grant<'a> {
+    pub client: &'a Client,
+    pub subject: &'a str,
+    pub offer: &'a Offer,
+    pub scopes: Scopes,
+    pub limited_by: Vec<&'static str>,
+}
+
+/// An access token and what its client is told about it.
+pub struct AccessToken {
+    /// The token, in compact form.
+    pub token: String,
+    /// How long it lives, in seconds from now.
+    pub expires_in: u64,
+    /// Its scopes; empty for a resource without scopes.
+    pub scope: String,
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccessToken(…, {} s, {:?})", self.expires_in, self.scope)
+    }
+}
+
+/// The claims (RFC 9068 §2.2). Times are integers: strict verifiers refuse floats.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    client_id: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+}
+
+impl Service {
+    /// Signs a token for what was granted, or refuses rather than sign with a wrong key.
+    pub(super) fn issue(
+        &self,
+        grant: Grant<'_>,
+        now: Time,
+        decision: &mut Decision,
+    ) -> Result<AccessToken, Refusal> {
+        let Grant { client, subject, offer, scopes, mut limited_by } = grant;
+        let unavailable = || Refusal::from(Reason::SigningUnavailable);
+        let algorithm = client.algorithm.or_else(|| self.default_algorithm(now));
+        let keys = self.mirror.keys();
+        let (key, signer) =
+            algorithm.and_then(|line| keys.signer(line, now)).ok_or_else(unavailable)?;
+
+        let wanted = client.access_token_ttl.unwrap_or(self.rules.access_token_ttl);
+        // The key stays published for no longer than its own longest token needs.
+        let lifetime = wanted.min(self.rules.access_token_ttl_max).min(key.times.longest_token);
+        if lifetime < wanted {
+            limited_by.push("access_token_ttl_max");
+        }
+        let lifetime = Duration::from_secs(lifetime.as_secs());
+        let token_id = token_id();
+        let scope = scopes.to_string();
+        let iat = now.seconds();
+        let claims = Claims {
+            iss: self.rules.issuer.as_str(),
+            aud: offer.resource.as_str(),
+            sub: subject,
+            client_id: client.id.as_str(),
+            iat,
+            exp: iat.saturating_add_unsigned(lifetime.as_secs()),
+            jti: &token_id,
+            scope: &scope,
+        };
+        let mut text = serde_json::to_string(&claims).map_err(|_| unavailable())?;
+        if !offer.extra_claims.is_empty() {
+            text.truncate(text.len().saturating_sub(1));
+            text.push_str(&offer.extra_claims);
+            text.push('}');
+        }
+        let started = self.clock.tick();
+        let token = signer.sign(text.as_bytes()).map_err(|_| unavailable())?;
+        let took = self.clock.elapsed(started).as_micros();
+        decision.sign_micros = u64::try_from(took).unwrap_or(u64::MAX);
+        decision.granted = Some(Granted {
+            scopes,
+            audience: offer.resource.clone(),
+            lifetime,
+            token_id,
+            kid: key.kid.clone(),
+            algorithm: signer.algorithm(),
+            limited_by,
+        });
+        Ok(AccessToken { token, expires_in: lifetime.as_secs(), scope })
+    }
+}
+
+/// A `jti` that never occurs twice: 128 random bits.
+fn token_id() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
+}

@@ -1,0 +1,155 @@
+//! Client authentication (RFC 6749 §2.3).
+//!
+//! An unknown client, a wrong secret, a wrong method and a disabled client get one and the same
+//! answer after the same work: two MACs and two comparisons, whatever is stored. The reason differs
+//! only in the log.
+
+use std::sync::Arc;
+
+use super::Service;
+use crate::domain::{AuthMethod, ClientId, Decision, Reason, Refusal, Time};
+use crate::mirror::{Directory, Registered, Secret, SecretUse};
+use crate::secret::{ClientSecret, SecretDigest};
+
+/// What a request says about who its client is, before any of it is believed.
+#[derive(Debug, Clone)]
+pub enum Presented {
+    /// An id and a secret in an `Authorization: Basic` header.
+    Basic(ClientId, ClientSecret),
+    /// An id and a secret in the form.
+    Post(ClientId, ClientSecret),
+    /// An id alone.
+    Id(ClientId),
+    /// A credential that cannot be any client's: an id or a secret of impossible form.
+    Impossible(AuthMethod),
+    /// An `Authorization` scheme that clients cannot use here.
+    Unsupported,
+    /// Nothing.
+    Nothing,
+}
+
+impl Service {
+    /// Finds out who the client is, or refuses.
+    pub(super) fn authenticate(
+        &self,
+        directory: &Directory,
+        presented: &Presented,
+        request_id: &str,
+        now: Time,
+        decision: &mut Decision,
+    ) -> Result<Arc<Registered>, Refusal> {
+        let started = self.clock.tick();
+        let checked = match presented {
+            Presented::Basic(id, secret) => {
+                decision.client = Some(id.clone());
+                self.check(directory, id, secret, AuthMethod::SecretBasic, now)
+            }
+            Presented::Post(id, secret) => {
+                decision.client = Some(id.clone());
+                self.check(directory, id, secret, AuthMethod::SecretPost, now)
+            }
+            Presented::Id(id) => {
+                decision.client = Some(id.clone());
+                public(directory, id)
+            }
+            Presented::Impossible(_) => Err(Reason::ClientUnknown),
+            Presented::Unsupported => Err(Reason::ClientAuthUnsupported),
+            Presented::Nothing => Err(Reason::ClientAuthMissing),
+        };
+        let took = self.clock.elapsed(started).as_micros();
+        decision.auth_micros = u64::try_from(took).unwrap_or(u64::MAX);
+        match checked {
+            Ok(registered) => {
+                decision.authenticated_by = Some(registered.client.auth_method);
+                Ok(registered)
+            }
+            Err(reason) => {
+                // Only a registered name counts as that client's; the rest count together, so that
+                // made-up names cannot fill the memory.
+                let known = decision.client.as_ref().filter(|id| directory.client(id).is_some());
+                if reason.public().status == 401 {
+                    self.mirror.notes.failed(known, now, request_id);
+                }
+                Err(reason.into())
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        directory: &Directory,
+        id: &ClientId,
+        secret: &ClientSecret,
+        method: AuthMethod,
+        now: Time,
+    ) -> Result<Arc<Registered>, Reason> {
+        let registered = directory.client(id);
+        let stored: Vec<&Secret> = registered
+            .map(|found| found.secrets.iter().filter(|one| one.stored.is_live(now)).collect())
+            .unwrap_or_default();
+        let matched = self.compare(id, secret, &stored)?;
+        let registered = registered.ok_or(Reason::ClientUnknown)?;
+        let matched = matched.ok_or(Reason::ClientAuthFailed)?;
+        if registered.client.auth_method != method {
+            return Err(Reason::ClientAuthMethodWrong);
+        }
+        if registered.client.disabled_at.is_some() {
+            return Err(Reason::ClientDisabled);
+        }
+        self.note_use(id, secret, matched, now);
+        Ok(Arc::clone(registered))
+    }
+
+    /// Which stored secret is the presented one. It does the work of two stored secrets even where
+    /// there are none, so that the time says nothing about what is registered.
+    fn compare<'a>(
+        &self,
+        id: &ClientId,
+        secret: &ClientSecret,
+        stored: &[&'a Secret],
+    ) -> Result<Option<&'a Secret>, Reason> {
+        const ALIKE: usize = 2;
+        let mut matched = None;
+        let mut unreadable = false;
+        for candidate in stored {
+            match self.secrets.pepper(candidate.stored.pepper) {
+                Some(pepper) if candidate.stored.digest.matches(&pepper.digest(id, secret)) => {
+                    matched = Some(*candidate);
+                }
+                Some(_) => {}
+                None => unreadable = true,
+            }
+        }
+        for _ in stored.len()..ALIKE {
+            let digest = self.secrets.current_pepper().digest(id, secret);
+            std::hint::black_box(digest.matches(&SecretDigest::from_bytes([0; 32])));
+        }
+        // A secret that this replica cannot check is not a wrong secret: another replica can.
+        if matched.is_none() && unreadable {
+            return Err(Reason::SecretUnknown);
+        }
+        Ok(matched)
+    }
+
+    fn note_use(&self, id: &ClientId, secret: &ClientSecret, matched: &Secret, now: Time) {
+        if !matched.is_worth_noting(now) {
+            return;
+        }
+        let (from, to) = (matched.stored.pepper, self.secrets.current());
+        let rekeyed =
+            (from != to).then(|| (from, to, self.secrets.current_pepper().digest(id, secret)));
+        self.mirror.notes.used(SecretUse { secret: matched.stored.id, at: now, rekeyed });
+    }
+}
+
+/// A client without a credential: fine for a public one, and for no other.
+fn public(directory: &Directory, id: &ClientId) -> Result<Arc<Registered>, Reason> {
+    let registered = directory.client(id).ok_or(Reason::ClientUnknown)?;
+    if registered.client.auth_method != AuthMethod::None {
+        return Err(Reason::ClientAuthMissing);
+    }
+    if registered.client.disabled_at.is_some() {
+        return Err(Reason::ClientDisabled);
+    }
+    Ok(Arc::clone(registered))
+}

@@ -1,0 +1,67 @@
+//! What the issuer does, one file for each thing it does; each reads like its RFC.
+//!
+//! A request that was parsed comes in, a [`Refusal`] or an answer goes out, and the [`Decision`]
+//! that is filled in on the way says why. Nothing here knows HTTP.
+
+mod access_token;
+mod authenticate;
+mod client_credentials;
+mod token;
+
+pub use access_token::AccessToken;
+pub use authenticate::Presented;
+pub use token::TokenRequest;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::{Algorithm, Issuer, Reason, Refusal, Time};
+use crate::mirror::{Directory, Mirror};
+use crate::secret::RootSecrets;
+
+/// What decides about every request.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Who issues.
+    pub issuer: Issuer,
+    /// The lines that may sign, the default first.
+    pub algorithms: Vec<Algorithm>,
+    /// How long an access token lives if its client says nothing else.
+    pub access_token_ttl: Duration,
+    /// The most that a client may say.
+    pub access_token_ttl_max: Duration,
+    /// How long clients in memory may be trusted while the database is away.
+    pub directory_max_age: Duration,
+}
+
+/// The issuer at work on one replica.
+#[derive(Debug)]
+pub struct Service {
+    /// What decides.
+    pub rules: Rules,
+    /// The time.
+    pub clock: Clock,
+    /// What is in memory.
+    pub mirror: Arc<Mirror>,
+    /// What client secrets are checked against.
+    pub secrets: Arc<RootSecrets>,
+}
+
+impl Service {
+    /// Clients and resources, if they are fresh enough to be trusted: while the database is away a
+    /// client that was disabled meanwhile must not go on for ever.
+    fn directory(&self) -> Result<Arc<Directory>, Refusal> {
+        if self.mirror.age(&self.clock) > self.rules.directory_max_age {
+            return Err(Reason::DatabaseUnavailable.into());
+        }
+        Ok(self.mirror.directory())
+    }
+
+    /// The line that signs for clients that choose none: the first configured one that can sign. A
+    /// line that was just added to the configuration still waits for its lead.
+    fn default_algorithm(&self, now: Time) -> Option<Algorithm> {
+        let keys = self.mirror.keys();
+        self.rules.algorithms.iter().copied().find(|line| keys.can_sign(*line, now))
+    }
+}

@@ -1,0 +1,46 @@
+//! The token endpoint (RFC 6749 §3.2): who asks, for which grant, and may it.
+
+use super::authenticate::Presented;
+use super::{AccessToken, Service, client_credentials};
+use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
+
+/// A token request, parsed: every parameter occurs once and holds only characters it may hold.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// How the client says who it is.
+    pub presented: Presented,
+    /// `grant_type`.
+    pub grant_type: Option<String>,
+    /// `scope`.
+    pub scope: Option<String>,
+    /// `resource`, which may repeat (RFC 8707 §2).
+    pub resources: Vec<String>,
+}
+
+impl Service {
+    /// Answers a token request. The checks come in a fixed order, so that the same mistake always
+    /// gets the same answer: first who the client is, then what it wants.
+    pub fn token(
+        &self,
+        request: &TokenRequest,
+        request_id: &str,
+        now: Time,
+        decision: &mut Decision,
+    ) -> Result<AccessToken, Refusal> {
+        let directory = self.directory()?;
+        let client =
+            self.authenticate(&directory, &request.presented, request_id, now, decision)?;
+        let grant_type =
+            request.grant_type.as_deref().ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
+        let grant: GrantType = grant_type.parse().map_err(|_| Reason::GrantUnsupported)?;
+        decision.grant = Some(grant);
+        if !client.client.grants.contains(&grant) {
+            return Err(Reason::GrantNotAllowed.into());
+        }
+        match grant {
+            GrantType::ClientCredentials => {
+                client_credentials::grant(self, &client, request, now, decision)
+            }
+        }
+    }
+}

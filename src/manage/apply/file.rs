@@ -1,0 +1,89 @@
+//! The file of `jeton apply`.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::manage::ManageError;
+use crate::manage::describe::{ClientDescription, ResourceDescription};
+
+/// What a file describes, read but not yet held against anything.
+#[derive(Debug, Default)]
+pub struct ApplyFile {
+    /// Its `[[resource]]` entries.
+    pub resources: Vec<ResourceDescription>,
+    /// Its `[[client]]` entries.
+    pub clients: Vec<ClientDescription>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    #[serde(default)]
+    resource: Vec<toml::Value>,
+    #[serde(default)]
+    client: Vec<toml::Value>,
+}
+
+impl ApplyFile {
+    /// Reads a file; a `secret_file` is looked for beside it.
+    pub fn load(path: &Path) -> Result<Self, ManageError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ManageError::invalid(format!("{}: {error}", path.display())))?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Reads the text of a file; relative paths in it start at `base`.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ManageError> {
+        let tables: Tables = toml::from_str(text).map_err(|error| {
+            let at =
+                error.span().map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count());
+            // The library's own message would print the line, and a line may hold a secret.
+            ManageError::invalid(format!("line {}: {}", at.max(1), error.message()))
+        })?;
+        let mut mistakes = Vec::new();
+        let resources = entries("resource", tables.resource, &mut mistakes);
+        let mut clients: Vec<ClientDescription> = entries("client", tables.client, &mut mistakes);
+        for client in &mut clients {
+            read_secret(client, base, &mut mistakes);
+        }
+        if mistakes.is_empty() {
+            Ok(Self { resources, clients })
+        } else {
+            Err(ManageError::Invalid(mistakes))
+        }
+    }
+}
+
+fn entries<T: DeserializeOwned>(
+    kind: &str,
+    tables: Vec<toml::Value>,
+    mistakes: &mut Vec<String>,
+) -> Vec<T> {
+    let mut read = Vec::new();
+    for (number, table) in (1..).zip(tables) {
+        let id = table.get("id").and_then(toml::Value::as_str).map(str::to_owned);
+        let name = id.map_or_else(|| format!("number {number}"), |id| format!("{id:?}"));
+        match table.try_into() {
+            Ok(entry) => read.push(entry),
+            Err(error) => mistakes.push(format!("{kind} {name}: {}", error.message())),
+        }
+    }
+    read
+}
+
+fn read_secret(client: &mut ClientDescription, base: &Path, mistakes: &mut Vec<String>) {
+    let Some(file) = client.secret_file.as_ref().filter(|_| client.secret.is_none()) else {
+        return;
+    };
+    match std::fs::read_to_string(base.join(file)) {
+        Ok(text) => {
+            client.secret = Some(text.trim().to_owned());
+            client.secret_file = None;
+        }
+        Err(error) => {
+            mistakes.push(format!("client {:?}: secret_file: {file}: {error}", client.id));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Clients: register, look at, switch off and on, delete, and change their secrets.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::describe::{ClientDescription, Frame};
+use super::{Desk, ManageError, shown};
+use crate::domain::{Algorithm, AuthMethod, Client, ClientId, Resource, ResourceId, Stage, Time};
+use crate::secret::ClientSecret;
+use crate::store::audit::{self, Action, Event, row_id};
+use crate::store::secrets::{self, StoredSecret};
+use crate::store::versions::{self, Part};
+use crate::store::{StoreError, Tx, clients, keys, resources};
+
+/// How long an older secret goes on working once it has a successor.
+pub const OVERLAP: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// A client as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClientView {
+    /// Its identifier.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// How it authenticates.
+    pub auth_method: &'static str,
+    /// The grants it may use.
+    pub grants: Vec<&'static str>,
+    /// Where a browser may be sent back to.
+    pub redirect_uris: Vec<String>,
+    /// The resources it may ask tokens for.
+    pub resources: Vec<String>,
+    /// The resource of a request that names none.
+    pub default_resource: Option<String>,
+    /// The scopes it may have; absent: all of its resources.
+    pub scopes: Option<Vec<String>>,
+    /// The scopes of a request that names none; absent: all allowed.
+    pub default_scopes: Option<Vec<String>>,
+    /// The resources whose tokens it may introspect.
+    pub introspects: Vec<String>,
+    /// How long its access tokens live; absent: the default.
+    pub access_token_ttl: Option<String>,
+    /// The key line that signs for it; absent: the default.
+    pub algorithm: Option<&'static str>,
+    /// Static claims of its tokens.
+    pub claims: Value,
+    /// Its secrets, oldest first.
+    pub secrets: Vec<SecretView>,
+    /// When it was registered.
+    pub created_at: String,
+    /// When it was last changed.
+    pub updated_at: String,
+}
+
+/// A secret as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SecretView {
+    /// Its first characters, if it was generated.
+    pub hint: String,
+    /// When it was made.
+    pub created_at: String,
+    /// Until when it works; absent: without end.
+    pub expires_at: Option<String>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<String>,
+}
+
+/// A client together with a secret that is shown this once.
+#[derive(Debug, Serialize)]
+pub struct WithSecret {
+    /// The client.
+    #[serde(flatten)]
+    pub client: ClientView,
+    /// The secret, if one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+/// One field of a client for views and comparisons: its name, its value, and how to copy it.
+pub(super) type Field = (&'static str, fn(&Client) -> Value, fn(&mut Client, &Client));
+
+/// Every field that a description sets.
+pub(super) const FIELDS: [Field; 12] = [
+    ("name", |c| json!(c.name), |to, from| to.name.clone_from(&from.name)),
+    ("auth_method", |c| json!(c.auth_method.name()), |to, from| to.auth_method = from.auth_method),
+    (
+        "grants",
+        |c| c.grants.iter().map(|grant| grant.name()).collect(),
+        |to, from| to.grants.clone_from(&from.grants),
+    ),
+    (
+        "redirect_uris",
+        |c| json!(c.redirect_uris),
+        |to, from| to.redirect_uris.clone_from(&from.redirect_uris),
+    ),
+    ("resources", |c| ids(&c.resources), |to, from| to.resources.clone_from(&from.resources)),
+    (
+        "default_resource",
+        |c| json!(c.default_resource.as_ref().map(ResourceId::as_str)),
+        |to, from| to.default_resource.clone_from(&from.default_resource),
+    ),
+    ("scopes", |c| json!(names(c.scopes.as_ref())), |to, from| to.scopes.clone_from(&from.scopes)),
+    (
+        "default_scopes",
+        |c| json!(names(c.default_scopes.as_ref())),
+        |to, from| to.default_scopes.clone_from(&from.default_scopes),
+    ),
+    (
+        "introspects",
+        |c| ids(&c.introspects),
+        |to, from| to.introspects.clone_from(&from.introspects),
+    ),
+    ("access_token_ttl", |c| json!(ttl(c)), |to, from| to.access_token_ttl = from.access_token_ttl),
+    (
+        "algorithm",
+        |c| json!(c.algorithm.map(Algorithm::name)),
+        |to, from| to.algorithm = from.algorithm,
+    ),
+    (
+        "claims",
+        |c| Value::Object(c.claims.as_map().clone()),
+        |to, from| to.claims.clone_from(&from.claims),
+    ),
+];
+
+fn ids(ids: &[ResourceId]) -> Value {
+    ids.iter().map(ResourceId::as_str).collect()
+}
+
+fn names(scopes: Option<&crate::domain::Scopes>) -> Option<Vec<String>> {
+    scopes.map(|scopes| scopes.iter().map(ToString::to_string).collect())
+}
+
+fn ttl(client: &Client) -> Option<String> {
+    client.access_token_ttl.map(|ttl| humantime::format_duration(ttl).to_string())
+}
+
+fn view(client: &Client, secrets: &[StoredSecret]) -> ClientView {
+    let own = secrets.iter().filter(|secret| secret.client == client.id);
+    ClientView {
+        id: client.id.to_string(),
+        name: client.name.clone(),
+        disabled: client.disabled_at.is_some(),
+        auth_method: client.auth_method.name(),
+        grants: client.grants.iter().map(|grant| grant.name()).collect(),
+        redirect_uris: client.redirect_uris.clone(),
+        resources: client.resources.iter().map(ToString::to_string).collect(),
+        default_resource: client.default_resource.as_ref().map(ToString::to_string),
+        scopes: names(client.scopes.as_ref()),
+        default_scopes: names(client.default_scopes.as_ref()),
+        introspects: client.introspects.iter().map(ToString::to_string).collect(),
+        access_token_ttl: ttl(client),
+        algorithm: client.algorithm.map(Algorithm::name),
+        claims: Value::Object(client.claims.as_map().clone()),
+        secrets: own
+            .map(|secret| SecretView {
+                hint: secret.hint.clone(),
+                created_at: shown(secret.created_at),
+                expires_at: secret.expires_at.map(shown),
+                last_used_at: secret.last_used_at.map(shown),
+            })
+            .collect(),
+        created_at: shown(client.created_at),
+        updated_at: shown(client.updated_at),
+    }
+}
+
+impl Desk {
+    /// What descriptions are held against, given the resources there will be.
+    pub(super) async fn frame<'a>(
+        &'a self,
+        resources: &[Resource],
+        now: Time,
+    ) -> Result<Frame<'a>, StoreError> {
+        let keys = keys::load(&self.db).await?;
+        let active = keys.iter().filter(|row| row.key.stage(now) == Stage::Active);
+        Ok(Frame {
+            issuer: &self.issuer,
+            policy: &self.policy,
+            lines: (!keys.is_empty()).then(|| active.map(|row| row.key.algorithm).collect()),
+            resources: resources.iter().map(|one| (one.id.clone(), one.scope_set())).collect(),
+        })
+    }
+
+    /// Every client.
+    pub async fn clients(&self) -> Result<Vec<ClientView>, ManageError> {
+        let all = clients::load(&self.db).await?;
+        let secrets = secrets::load(&self.db).await?;
+        Ok(all.iter().map(|client| view(client, &secrets)).collect())
+    }
+
+    /// One client.
+    pub async fn client(&self, id: &str) -> Result<ClientView, ManageError> {
+        let found = self.clients().await?.into_iter().find(|client| client.id == id);
+        found.ok_or_else(|| not_found(id))
+    }
+
+    /// Registers a client. A confidential one gets the secret it is described with, or a new one.
+    pub async fn create_client(
+        &self,
+        description: &ClientDescription,
+        now: Time,
+    ) -> Result<WithSecret, ManageError> {
+        let (client, chosen) = self.described(description, now).await?;
+        let made = chosen.is_none() && client.auth_method != AuthMethod::None;
+        let secret = if made { Some(ClientSecret::generate()) } else { chosen };
+        let created = self
+            .db
+            .write(async |tx| {
+                versions::bump(tx, Part::Directory).await?;
+                if clients::load_in(tx).await?.iter().any(|other| other.id == client.id) {
+                    return Ok(false);
+                }
+                clients::put(tx, &client).await?;
+                let event = Event::new(Action::ClientCreated, &self.actor, now);
+                audit::add(tx, &Event { client: Some(&client.id), ..event }).await?;
+                if let Some(secret) = &secret {
+                    self.add_secret(tx, &client.id, secret, now).await?;
+                }
+                Ok(true)
+            })
+            .await?;
+        if !created {
+            return Err(ManageError::Exists { kind: "client", id: client.id.to_string() });
+        }
+        let client_secret = secret.filter(|_| made).map(|secret| secret.expose().to_owned());
+        Ok(WithSecret { client: self.client(client.id.as_str()).await?, client_secret })
+    }
+
+    /// The client and the chosen secret of a description, or every mistake in it.
+    async fn described(
+        &self,
+        description: &ClientDescription,
+        now: Time,
+    ) -> Result<(Client, Option<ClientSecret>), ManageError> {
+        let frame = self.frame(&resources::load(&self.db).await?, now).await?;
+        let mut mistakes = Vec::new();
+        let client = description.check(&frame, now, &mut mistakes);
+        let chosen = description.secret.as_deref().map(ClientSecret::choose).transpose();
+        let chosen = chosen.unwrap_or_else(|what| {
+            mistakes.push(format!("client {:?}: secret: {what}", description.id));
+            None
+        });
+        match client {
+            Some(client) if mistakes.is_empty() => Ok((client, chosen)),
+            _ => Err(ManageError::Invalid(mistakes)),
+        }
+    }
+
+    /// Switches a client off: it can no longer authenticate, within the bound of the mirror.
+    pub async fn disable_client(&self, id: &str, now: Time) -> Result<ClientView, ManageError> {
+        self.change(id, Action::ClientDisabled, now, async |tx, id| {
+            clients::set_disabled(tx, id, Some(now), now).await
+        })
+        .await?;
+        self.client(id).await
+    }
+
+    /// Switches a client on again.
+    pub async fn enable_client(&self, id: &str, now: Time) -> Result<ClientView, ManageError> {
+        self.change(id, Action::ClientEnabled, now, async |tx, id| {
+            clients::set_disabled(tx, id, None, now).await
+        })
+        .await?;
+        self.client(id).await
+    }
+
+    /// Deletes a client with its secrets.
+    pub async fn delete_client(&self, id: &str, now: Time) -> Result<(), ManageError> {
+        self.change(id, Action::ClientDeleted, now, async |tx, id| clients::delete(tx, id).await)
+            .await
+    }
+
+    /// Gives a client a new secret; the present one works for another day.
+    pub async fn rotate_secret(&self, id: &str, now: Time) -> Result<WithSecret, ManageError> {
+        if self.client(id).await?.auth_method == AuthMethod::None.name() {
+            return Err(ManageError::invalid(format!(
+                "client {id:?} is public (auth_method \"none\"): it has no secret"
+            )));
+        }
+        let secret = ClientSecret::generate();
+        self.change(id, Action::ClientChanged, now, async |tx, id| {
+            self.add_secret(tx, id, &secret, now).await.map(|()| true)
+        })
+        .await?;
+        let client_secret = Some(secret.expose().to_owned());
+        Ok(WithSecret { client: self.client(id).await?, client_secret })
+    }
+
+    /// One act on one existing client, announced and audited.
+    async fn change(
+        &self,
+        id: &str,
+        action: Action,
+        now: Time,
+        act: impl AsyncFn(&mut Tx, &ClientId) -> Result<bool, StoreError>,
+    ) -> Result<(), ManageError> {
+        let client = ClientId::parse(id).map_err(|_| not_found(id))?;
+        let found = self
+            .db
+            .write(async |tx| {
+                versions::bump(tx, Part::Directory).await?;
+                if !clients::load_in(tx).await?.iter().any(|other| other.id == client) {
+                    return Ok(false);
+                }
+                act(tx, &client).await?;
+                let event = Event::new(action, &self.actor, now);
+                audit::add(tx, &Event { client: Some(&client), ..event }).await?;
+                Ok(true)
+            })
+            .await?;
+        if found { Ok(()) } else { Err(not_found(id)) }
+    }
+
+    /// Adds a secret to a client and lets its predecessor live for [`OVERLAP`]; any older one goes,
+    /// so that never more than two live at once.
+    pub(super) async fn add_secret(
+        &self,
+        tx: &mut Tx,
+        client: &ClientId,
+        secret: &ClientSecret,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut older = secrets::load_in(tx).await?;
+        older.retain(|one| one.client == *client && one.is_live(now));
+        if let Some(predecessor) = older.pop() {
+            let end = now + OVERLAP;
+            secrets::expire(tx, predecessor.id, predecessor.expires_at.unwrap_or(end).min(end))
+                .await?;
+        }
+        for retired in &older {
+            secrets::delete(tx, retired.id).await?;
+            let event = Event::new(Action::ClientSecretRetired, &self.actor, now);
+            let detail = json!({ "hint": retired.hint });
+            audit::add(tx, &Event { client: Some(client), detail, ..event }).await?;
+        }
+        let stored = StoredSecret {
+            id: row_id(now),
+            client: client.clone(),
+            digest: self.secrets.current_pepper().digest(client, secret),
+            pepper: self.secrets.current(),
+            hint: secret.hint(),
+            created_at: now,
+            expires_at: None,
+            last_used_at: None,
+        };
+        secrets::insert(tx, &stored).await?;
+        let event = Event::new(Action::ClientSecretAdded, &self.actor, now);
+        let detail = json!({ "hint": stored.hint });
+        audit::add(tx, &Event { client: Some(client), detail, ..event }).await
+    }
+}
+
+fn not_found(id: &str) -> ManageError {
+    ManageError::NotFound { kind: "client", id: id.to_owned() }
+}

@@ -1,0 +1,80 @@
+//! What operators do: each verb is a function that acts and returns a view. The command line is one
+//! skin over it, the admin API will be another; neither decides anything itself.
+
+pub mod apply;
+pub mod clients;
+pub mod describe;
+pub mod keys;
+pub mod notes;
+pub mod resources;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::schedule::{CannotRotate, Policy};
+use crate::domain::{Issuer, Time};
+use crate::keys::KeyError;
+use crate::secret::RootSecrets;
+use crate::store::{Db, StoreError};
+
+/// What every verb needs to know.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The database.
+    pub db: Db,
+    /// The root secrets.
+    pub secrets: Arc<RootSecrets>,
+    /// Who issues.
+    pub issuer: Issuer,
+    /// The key schedule.
+    pub policy: Policy,
+    /// How long a replica that is cut off from the database goes on issuing.
+    pub trusted: Duration,
+    /// Who acts: for the audit trail.
+    pub actor: String,
+}
+
+/// Why a verb was not carried out. Nothing was changed, unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageError {
+    /// There is no such thing.
+    #[error("there is no {kind} {id:?}; `jeton {kind} list` shows them all")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// There is one already.
+    #[error("there is a {kind} {id:?} already")]
+    Exists {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// What was described cannot be; every mistake is named.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    /// The key schedule does not allow it.
+    #[error(transparent)]
+    Rotate(#[from] CannotRotate),
+    /// Key material cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ManageError {
+    /// A single mistake.
+    pub fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid(vec![what.into()])
+    }
+}
+
+/// An instant as views show it: RFC 3339 in UTC.
+fn shown(at: Time) -> String {
+    at.rfc3339()
+}

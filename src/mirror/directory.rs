@@ -1,0 +1,153 @@
+//! Clients and resources, prepared for the token path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::domain::{Client, ClientId, Resource, ResourceId, Scopes, Time};
+use crate::store::secrets::StoredSecret;
+
+/// A secret's use is noted at most this often.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a client may have of one resource: worked out once, when the directory is loaded.
+#[derive(Debug)]
+pub struct Offer {
+    /// The resource's identifier: the audience.
+    pub resource: ResourceId,
+    /// The scopes it may have.
+    pub allowed: Scopes,
+    /// The scopes it gets when it names none.
+    pub default: Scopes,
+    /// Whether its registration, and not the resource, is what limits it.
+    pub limited_by_client: bool,
+    /// Whether the resource has any scopes.
+    pub has_scopes: bool,
+    /// Extra claims as the inside of a JSON object, with a comma before; empty if there are none.
+    pub extra_claims: String,
+}
+
+impl Offer {
+    fn new(client: &Client, resource: &Resource) -> Self {
+        let all = resource.scope_set();
+        let allowed =
+            client.scopes.as_ref().map_or_else(|| all.clone(), |own| own.intersection(&all));
+        let default = client
+            .default_scopes
+            .as_ref()
+            .map_or_else(|| allowed.clone(), |own| own.intersection(&allowed));
+        let claims = resource.claims.overlaid(&client.claims);
+        let extra_claims = if claims.is_empty() {
+            String::new()
+        } else {
+            let object = serde_json::to_string(claims.as_map()).unwrap_or_default();
+            format!(",{}", object.trim_start_matches('{').strip_suffix('}').unwrap_or_default())
+        };
+        Self {
+            resource: resource.id.clone(),
+            limited_by_client: allowed != all,
+            has_scopes: !all.is_empty(),
+            allowed,
+            default,
+            extra_claims,
+        }
+    }
+}
+
+/// A secret of a client, and when its use was last noted.
+#[derive(Debug)]
+pub struct Secret {
+    /// As stored.
+    pub stored: StoredSecret,
+    noted: AtomicI64,
+}
+
+impl Secret {
+    fn new(stored: StoredSecret) -> Self {
+        let noted = AtomicI64::new(stored.last_used_at.map_or(0, Time::micros));
+        Self { stored, noted }
+    }
+
+    /// Whether this use is the first for a while and so worth a note.
+    pub fn is_worth_noting(&self, now: Time) -> bool {
+        let noted = self.noted.load(Ordering::Relaxed);
+        now.since(Time::from_micros(noted)) >= NOTE_EVERY
+            && self
+                .noted
+                .compare_exchange(noted, now.micros(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+/// A client with its secrets and what it may have.
+#[derive(Debug)]
+pub struct Registered {
+    /// The client.
+    pub client: Client,
+    /// Its secrets, oldest first.
+    pub secrets: Vec<Secret>,
+    offers: HashMap<String, Offer>,
+}
+
+impl Registered {
+    /// What it may have of a resource, however the resource is spelt.
+    pub fn offer(&self, resource: &ResourceId) -> Option<&Offer> {
+        self.offers.get(&resource.lookup_key())
+    }
+}
+
+/// All clients and resources as last loaded.
+#[derive(Debug, Default)]
+pub struct Directory {
+    clients: HashMap<ClientId, Arc<Registered>>,
+    scopes: Scopes,
+}
+
+impl Directory {
+    /// Prepares what was loaded.
+    pub fn new(clients: Vec<Client>, secrets: Vec<StoredSecret>, resources: &[Resource]) -> Self {
+        let mut by_client: HashMap<ClientId, Vec<Secret>> = HashMap::new();
+        for secret in secrets {
+            by_client.entry(secret.client.clone()).or_default().push(Secret::new(secret));
+        }
+        let by_id: HashMap<_, _> = resources.iter().map(|one| (&one.id, one)).collect();
+        let register = |client: Client| {
+            let offers = client
+                .resources
+                .iter()
+                .filter_map(|id| by_id.get(id))
+                .map(|resource| (resource.id.lookup_key(), Offer::new(&client, resource)))
+                .collect();
+            let secrets = by_client.remove(&client.id).unwrap_or_default();
+            (client.id.clone(), Arc::new(Registered { client, secrets, offers }))
+        };
+        Self {
+            clients: clients.into_iter().map(register).collect(),
+            scopes: resources
+                .iter()
+                .flat_map(|one| one.scope_set().iter().cloned().collect::<Vec<_>>())
+                .collect(),
+        }
+    }
+
+    /// A client by its identifier.
+    pub fn client(&self, id: &ClientId) -> Option<&Arc<Registered>> {
+        self.clients.get(id)
+    }
+
+    /// How many clients there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there are no clients.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Every scope of every resource: what metadata advertises.
+    pub const fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+}

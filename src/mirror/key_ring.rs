@@ -1,0 +1,178 @@
+//! The keys of this replica, opened.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Document;
+use crate::domain::schedule::{self, Policy};
+use crate::domain::signing_key::KeyRow;
+use crate::domain::{Algorithm, SigningKey, Stage, Time};
+use crate::keys::{self, KeyError, Opened, Signer};
+use crate::secret::RootSecrets;
+
+/// One key of the ring.
+#[derive(Debug, Clone)]
+pub struct RingKey {
+    /// Its schedule.
+    pub key: SigningKey,
+    /// What its row proved to hold; `None` if it is not to be trusted, or not readable here.
+    pub opened: Option<Opened>,
+    /// Why it could not be opened.
+    pub trouble: Option<String>,
+}
+
+impl RingKey {
+    /// Whether the JWKS shows it at `now`.
+    fn is_shown(&self, now: Time) -> bool {
+        self.opened.is_some() && self.key.is_in_jwks(now)
+    }
+}
+
+/// All keys as last loaded. Stages are computed from the time at each use, so a replica that is cut
+/// off from the database still goes on to the next key when its hour has come.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    keys: Vec<RingKey>,
+    jwks: Mutex<Option<Arc<Jwks>>>,
+    schedule: Mutex<Option<Arc<Jwks>>>,
+}
+
+/// A prepared public document about keys, and until when it is right.
+#[derive(Debug)]
+pub struct Jwks {
+    /// The document.
+    pub document: Document,
+    /// It is right from here on…
+    from: Time,
+    /// … until here.
+    until: Option<Time>,
+}
+
+impl Jwks {
+    fn is_right(&self, now: Time) -> bool {
+        self.from <= now && self.until.is_none_or(|end| now < end)
+    }
+}
+
+impl KeyRing {
+    /// Opens the rows. What `before` had opened stays open.
+    pub fn load(rows: Vec<KeyRow>, secrets: &RootSecrets, issuer: &str, before: &KeyRing) -> Self {
+        let keys = rows.into_iter().map(|row| {
+            let known = before.find(&row.key.kid).and_then(|known| known.opened.as_ref());
+            let opened = keys::open(&row, secrets, issuer, known);
+            let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
+            let trouble = opened.as_ref().err().map(ToString::to_string);
+            RingKey { key: SigningKey { corrupt, ..row.key }, opened: opened.ok(), trouble }
+        });
+        Self { keys: keys.collect(), ..Self::default() }
+    }
+
+    /// Every key.
+    pub fn iter(&self) -> impl Iterator<Item = &RingKey> {
+        self.keys.iter()
+    }
+
+    /// Every key as the schedule sees it.
+    pub fn schedule(&self) -> Vec<SigningKey> {
+        self.keys.iter().map(|ring| ring.key.clone()).collect()
+    }
+
+    /// A key by its name.
+    pub fn find(&self, kid: &str) -> Option<&RingKey> {
+        self.keys.iter().find(|ring| ring.key.kid == kid)
+    }
+
+    /// The key that signs for a line at `now`: published, unexpired, and open here. There is none
+    /// rather than a wrong one.
+    pub fn signer(&self, algorithm: Algorithm, now: Time) -> Option<(&SigningKey, &Signer)> {
+        self.keys
+            .iter()
+            .filter(|ring| ring.key.algorithm == algorithm && ring.key.is_usable())
+            .filter(|ring| ring.key.stage(now) == Stage::Active)
+            .find_map(|ring| Some((&ring.key, ring.opened.as_ref()?.signer.as_deref()?)))
+    }
+
+    /// Whether a line can sign at `now`.
+    pub fn can_sign(&self, algorithm: Algorithm, now: Time) -> bool {
+        self.signer(algorithm, now).is_some()
+    }
+
+    /// The JWKS (RFC 7517 §5) at `now`: the active keys first, then the next, then the retiring.
+    pub fn jwks(&self, now: Time) -> Arc<Jwks> {
+        self.prepared(&self.jwks, now, || {
+            let entries: Vec<_> = self
+                .shown(now)
+                .filter_map(|ring| {
+                    let public = &ring.opened.as_ref()?.public;
+                    Some(public.entry(&ring.key.kid, ring.key.algorithm))
+                })
+                .collect();
+            format!(r#"{{"keys":[{}]}}"#, entries.join(","))
+        })
+    }
+
+    /// The public schedule at `now`: for each key of the JWKS, the instants of its turns.
+    pub fn schedule_document(&self, issuer: &str, policy: &Policy, now: Time) -> Arc<Jwks> {
+        self.prepared(&self.schedule, now, || {
+            let keys: Vec<_> = self
+                .shown(now)
+                .map(|ring| {
+                    let times = &ring.key.times;
+                    json!({
+                        "kid": ring.key.kid,
+                        "alg": ring.key.algorithm.name(),
+                        "stage": ring.key.stage(now).name(),
+                        "publish_at": times.publish_at.seconds(),
+                        "activate_at": times.activate_at.seconds(),
+                        "sign_until": times.sign_until.seconds(),
+                        "remove_at": (!ring.key.held).then(|| times.remove_at.seconds()),
+                    })
+                })
+                .collect();
+            json!({
+                "issuer": issuer,
+                "lead": policy.lead.as_secs(),
+                "max_age": policy.longest_max_age().as_secs(),
+                "next_change": self.next_turn(now).map(Time::seconds),
+                "keys": keys,
+            })
+            .to_string()
+        })
+    }
+
+    /// The `max-age` for documents about keys at `now`.
+    pub fn max_age(&self, policy: &Policy, now: Time) -> Duration {
+        schedule::max_age(self.keys.iter().map(|ring| &ring.key), policy, now)
+    }
+
+    /// The next instant at which the JWKS or the signer changes.
+    pub fn next_turn(&self, now: Time) -> Option<Time> {
+        self.keys.iter().filter_map(|ring| ring.key.next_turn(now)).min()
+    }
+
+    fn shown(&self, now: Time) -> impl Iterator<Item = &RingKey> {
+        let mut shown: Vec<_> = self.keys.iter().filter(|ring| ring.is_shown(now)).collect();
+        shown.sort_by_key(|ring| (ring.key.stage(now), ring.key.algorithm, ring.key.epoch));
+        shown.into_iter()
+    }
+
+    fn prepared(
+        &self,
+        slot: &Mutex<Option<Arc<Jwks>>>,
+        now: Time,
+        text: impl FnOnce() -> String,
+    ) -> Arc<Jwks> {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(ready) if ready.is_right(now) => Arc::clone(ready),
+            _ => {
+                let document = Document::new(text());
+                let made = Arc::new(Jwks { document, from: now, until: self.next_turn(now) });
+                *slot = Some(Arc::clone(&made));
+                made
+            }
+        }
+    }
+}

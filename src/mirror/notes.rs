@@ -1,0 +1,128 @@
+//! What the token path has seen and wants written down, without waiting for a database: when a
+//! secret was used, and runs of failed authentication. A job writes the notes shortly after.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::domain::{ClientId, Time};
+use crate::secret::{SecretDigest, SecretId};
+
+/// So many failures within [`RUN_WINDOW`] make a run.
+const RUN_LENGTH: u32 = 5;
+
+/// The window in which failures count towards a run.
+const RUN_WINDOW: Duration = Duration::from_secs(60);
+
+/// That a secret was used.
+#[derive(Debug, Clone)]
+pub struct SecretUse {
+    /// The secret's row.
+    pub secret: Uuid,
+    /// When.
+    pub at: Time,
+    /// Its digest under the present pepper, if it is stored under an older one: the moment of its
+    /// use is the only one at which the secret itself is at hand.
+    pub rekeyed: Option<(SecretId, SecretId, SecretDigest)>,
+}
+
+/// A run of failed authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRun {
+    /// Whose name was used; `None` stands for all names that are nobody's.
+    pub client: Option<ClientId>,
+    /// When the run became one.
+    pub at: Time,
+    /// The request that made it one.
+    pub request: String,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    since: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    uses: Vec<SecretUse>,
+    failures: HashMap<Option<ClientId>, Failures>,
+    runs: Vec<FailedRun>,
+}
+
+/// The notes not yet written. Bounded: one use for each secret and minute, one run for each
+/// registered client and minute, and one for all names that are nobody's.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<Inner>);
+
+impl Notes {
+    /// Notes that a secret was used.
+    pub fn used(&self, one: SecretUse) {
+        self.inner().uses.push(one);
+    }
+
+    /// Notes a failed authentication; `client` is `None` unless the name is registered.
+    pub fn failed(&self, client: Option<&ClientId>, at: Time, request: &str) {
+        let mut inner = self.inner();
+        let failures = inner.failures.entry(client.cloned()).or_default();
+        if failures.since.is_none_or(|since| at.since(since) > RUN_WINDOW) {
+            *failures = Failures { count: 0, since: Some(at) };
+        }
+        failures.count = failures.count.saturating_add(1);
+        if failures.count == RUN_LENGTH {
+            let client = client.cloned();
+            inner.runs.push(FailedRun { client, at, request: request.to_owned() });
+        }
+    }
+
+    /// Takes the notes out, to write them.
+    pub fn take(&self) -> (Vec<SecretUse>, Vec<FailedRun>) {
+        let mut inner = self.inner();
+        let Inner { uses, runs, .. } = &mut *inner;
+        (std::mem::take(uses), std::mem::take(runs))
+    }
+
+    /// Puts notes back that could not be written; the next attempt takes them again.
+    pub fn put_back(&self, uses: Vec<SecretUse>, runs: Vec<FailedRun>) {
+        /// Beyond this many, a long outage of the database is no reason to grow.
+        const MOST: usize = 100_000;
+        let mut inner = self.inner();
+        inner.uses.extend(uses);
+        inner.uses.truncate(MOST);
+        inner.runs.extend(runs);
+        inner.runs.truncate(MOST);
+    }
+
+    /// Forgets failures that no longer count.
+    pub fn forget_old(&self, now: Time) {
+        self.inner().failures.retain(|_, failures| {
+            failures.since.is_some_and(|since| now.since(since) <= RUN_WINDOW)
+        });
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_failures_within_a_minute_are_one_run() {
+        let notes = Notes::default();
+        let client = ClientId::parse("app").unwrap();
+        let start = Time::from_seconds(1000);
+        for second in 0..20 {
+            notes.failed(Some(&client), start + Duration::from_secs(second), "r");
+            notes.failed(None, start + Duration::from_secs(second * 20), "r");
+        }
+        let (_, runs) = notes.take();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        assert_eq!(runs[0].client, Some(client));
+        assert_eq!(runs[0].at, start + Duration::from_secs(4));
+    }
+}

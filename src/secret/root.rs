@@ -1,0 +1,223 @@
+//! The root-secret set: the one thing that is not in the database and without which the database
+//! yields nothing. Signing keys are sealed under it, client secrets peppered with it.
+//!
+//! The file holds lines of `<id 1–255> <base64url of 32 bytes>`. The first line seals, every line
+//! opens, and an id is never used again for other bytes.
+
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::{Key, Pepper};
+
+/// The name of a root secret: what rows say they were made under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretId(pub u8);
+
+/// Why a root-secret file cannot be used. No message holds any of its bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum RootSecretError {
+    /// It cannot be read or written.
+    #[error("the root-secret file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It can be read by everyone on the machine.
+    #[error("the root-secret file {0} is open to all users; run: chmod 600 {0}")]
+    TooOpen(PathBuf),
+    /// A line is not `<id> <secret>`.
+    #[error(
+        "the root-secret file, line {0}: expected \"<id 1-255> <32 bytes in base64url>\"; \
+         `jeton secrets generate` writes one"
+    )]
+    Line(usize),
+    /// An id occurs twice.
+    #[error(
+        "the root-secret file, line {0}: this id occurs twice; an id names one secret for ever"
+    )]
+    Repeated(usize),
+    /// The bytes are a sample value, not a secret.
+    #[error("the root-secret file, line {0}: this is a sample value, not a random secret")]
+    Weak(usize),
+    /// No line at all.
+    #[error("the root-secret file holds no secret; `jeton secrets generate` writes one")]
+    Empty,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: SecretId,
+    pepper: Pepper,
+    seal: Key,
+    row: Key,
+}
+
+/// The set, with the keys that derive from each of its secrets for this issuer.
+#[derive(Debug)]
+pub struct RootSecrets {
+    first: Entry,
+    rest: Vec<Entry>,
+}
+
+impl RootSecrets {
+    /// Reads and checks the file.
+    pub fn load(path: &Path, issuer: &str) -> Result<Self, RootSecretError> {
+        let failed = |source| RootSecretError::File { path: path.to_owned(), source };
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+        if fs::metadata(path).map_err(failed)?.mode() & 0o007 != 0 {
+            return Err(RootSecretError::TooOpen(path.to_owned()));
+        }
+        Self::parse(&text, issuer)
+    }
+
+    /// Reads the set from the text of its file.
+    pub fn parse(text: &str, issuer: &str) -> Result<Self, RootSecretError> {
+        let mut seen = HashSet::new();
+        let mut entries = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (id, key) = parse_line(line).ok_or(RootSecretError::Line(number))?;
+            if !seen.insert(id) {
+                return Err(RootSecretError::Repeated(number));
+            }
+            if is_sample(&key) {
+                return Err(RootSecretError::Weak(number));
+            }
+            entries.push(Entry {
+                id,
+                pepper: Pepper::derive(&key, issuer),
+                seal: key.derive("signing-key-seal", issuer),
+                row: key.derive("signing-key-row", issuer),
+            });
+        }
+        let mut entries = entries.into_iter();
+        let first = entries.next().ok_or(RootSecretError::Empty)?;
+        Ok(Self { first, rest: entries.collect() })
+    }
+
+    /// A set of one fresh secret, in the form of the file.
+    pub fn generate_text() -> Zeroizing<String> {
+        let key = Key::generate();
+        Zeroizing::new(format!("1 {}\n", URL_SAFE_NO_PAD.encode(key.expose())))
+    }
+
+    /// Writes a set of one fresh secret to a new file that only its owner can read. It never
+    /// overwrites: losing a root secret loses everything that was made under it.
+    pub fn generate_file(path: &Path) -> Result<(), RootSecretError> {
+        let failed = |source| RootSecretError::File { path: path.to_owned(), source };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        file.write_all(Self::generate_text().as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
+    /// The secret under which new things are made.
+    pub const fn current(&self) -> SecretId {
+        self.first.id
+    }
+
+    /// Every id of the set, the current one first.
+    pub fn ids(&self) -> Vec<SecretId> {
+        self.entries().map(|entry| entry.id).collect()
+    }
+
+    /// The pepper of client secrets under one root secret, or `None` if this set does not hold it.
+    pub fn pepper(&self, id: SecretId) -> Option<&Pepper> {
+        self.entry(id).map(|entry| &entry.pepper)
+    }
+
+    /// The pepper under which new client secrets are stored.
+    pub const fn current_pepper(&self) -> &Pepper {
+        &self.first.pepper
+    }
+
+    /// The key that seals private signing keys.
+    pub fn seal_key(&self, id: SecretId) -> Option<&Key> {
+        self.entry(id).map(|entry| &entry.seal)
+    }
+
+    /// The key that vouches for rows of signing keys.
+    pub fn row_key(&self, id: SecretId) -> Option<&Key> {
+        self.entry(id).map(|entry| &entry.row)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn entry(&self, id: SecretId) -> Option<&Entry> {
+        self.entries().find(|entry| entry.id == id)
+    }
+}
+
+fn parse_line(line: &str) -> Option<(SecretId, Key)> {
+    let (id, secret) = line.split_once(char::is_whitespace)?;
+    let id = id.parse::<u8>().ok().filter(|id| *id > 0)?;
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret.trim().trim_end_matches('=')).ok()?);
+    let bytes: [u8; 32] = bytes.as_slice().try_into().ok()?;
+    Some((SecretId(id), Key::new(bytes)))
+}
+
+/// 32 random bytes have fewer than 16 different values about once in 10^12 sets; samples of the kind
+/// `AAAA…` or `0123…` have few.
+fn is_sample(key: &Key) -> bool {
+    let different: HashSet<_> = key.expose().iter().collect();
+    let steps: HashSet<_> = key
+        .expose()
+        .iter()
+        .zip(key.expose().iter().skip(1))
+        .map(|(a, b)| b.wrapping_sub(*a))
+        .collect();
+    different.len() < 16 || steps.len() < 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_seals_and_every_line_opens() {
+        let text = format!(
+            "# comment\n{}\n2 {}",
+            RootSecrets::generate_text().as_str(),
+            RootSecrets::generate_text().trim_start_matches("1 "),
+        );
+        let set = RootSecrets::parse(&text, "https://i").unwrap();
+        assert_eq!(set.current(), SecretId(1));
+        assert_eq!(set.ids(), [SecretId(1), SecretId(2)]);
+        assert!(set.seal_key(SecretId(2)).is_some() && set.seal_key(SecretId(3)).is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_no_set_of_secrets_is_refused_by_line() {
+        let good = RootSecrets::generate_text();
+        let parse = |text: &str| RootSecrets::parse(text, "https://i").unwrap_err();
+        assert!(matches!(parse(""), RootSecretError::Empty));
+        assert!(matches!(parse("1 c2hvcnQ"), RootSecretError::Line(1)));
+        assert!(matches!(parse("0 c2hvcnQ"), RootSecretError::Line(1)));
+        assert!(matches!(parse("secret"), RootSecretError::Line(1)));
+        let twice = format!("{}{}", good.as_str(), RootSecrets::generate_text().as_str());
+        assert!(matches!(parse(&twice), RootSecretError::Repeated(2)));
+        let ascending: Vec<u8> = (0..32).collect();
+        for sample in [vec![0; 32], ascending] {
+            let text = format!("1 {}", URL_SAFE_NO_PAD.encode(sample));
+            assert!(matches!(parse(&text), RootSecretError::Weak(1)));
+        }
+    }
+}

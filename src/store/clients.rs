@@ -1,0 +1,154 @@
+//! Rows of clients.
+
+use serde_json::Value;
+use sqlx::types::Json;
+
+use super::db::args;
+use super::value::{claims, column, corrupt, parsed, resources_json, scopes, scopes_json, texts};
+use super::{Db, StoreError, Tx, statements};
+use crate::domain::time::{from_micros, to_micros};
+use crate::domain::{AuthMethod, Client, ClientId, GrantType, ResourceId, Time};
+
+statements! {
+    CLIENTS on Both =
+        "select id, name, auth_method, grants, redirect_uris, resources, default_resource, scopes,
+                default_scopes, introspects, access_token_ttl, algorithm, claims, disabled_at,
+                created_at, updated_at
+         from clients order by id";
+    CLIENT_PUT on Both =
+        "insert into clients (id, name, auth_method, grants, redirect_uris, resources,
+             default_resource, scopes, default_scopes, introspects, access_token_ttl, algorithm,
+             claims, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         on conflict (id) do update set name = excluded.name, auth_method = excluded.auth_method,
+             grants = excluded.grants, redirect_uris = excluded.redirect_uris,
+             resources = excluded.resources, default_resource = excluded.default_resource,
+             scopes = excluded.scopes, default_scopes = excluded.default_scopes,
+             introspects = excluded.introspects, access_token_ttl = excluded.access_token_ttl,
+             algorithm = excluded.algorithm, claims = excluded.claims,
+             updated_at = excluded.updated_at";
+    CLIENT_SET_DISABLED on Both =
+        "update clients set disabled_at = $2, updated_at = $3 where id = $1";
+    CLIENT_DELETE on Both = "delete from clients where id = $1";
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    auth_method: String,
+    grants: Json<Value>,
+    redirect_uris: Json<Value>,
+    resources: Json<Value>,
+    default_resource: Option<String>,
+    scopes: Option<Json<Value>>,
+    default_scopes: Option<Json<Value>>,
+    introspects: Json<Value>,
+    access_token_ttl: Option<i64>,
+    algorithm: Option<String>,
+    claims: Json<Value>,
+    disabled_at: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl TryFrom<Row> for Client {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let bad = |column| corrupt("clients", &row.id, column);
+        let set = |value: &Option<Json<Value>>, name| {
+            value.as_ref().map(|list| scopes(list).map_err(|_| bad(name))).transpose()
+        };
+        Ok(Self {
+            id: column(ClientId::parse(&row.id), "clients", &row.id, "id")?,
+            auth_method: row.auth_method.parse::<AuthMethod>().map_err(|_| bad("auth_method"))?,
+            grants: parsed(&row.grants, str::parse::<GrantType>).map_err(|_| bad("grants"))?,
+            redirect_uris: texts(&row.redirect_uris)
+                .map_err(|_| bad("redirect_uris"))?
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            resources: parsed(&row.resources, ResourceId::parse).map_err(|_| bad("resources"))?,
+            default_resource: row
+                .default_resource
+                .as_deref()
+                .map(ResourceId::parse)
+                .transpose()
+                .map_err(|_| bad("default_resource"))?,
+            scopes: set(&row.scopes, "scopes")?,
+            default_scopes: set(&row.default_scopes, "default_scopes")?,
+            introspects: parsed(&row.introspects, ResourceId::parse)
+                .map_err(|_| bad("introspects"))?,
+            access_token_ttl: row.access_token_ttl.map(from_micros),
+            algorithm: row
+                .algorithm
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| bad("algorithm"))?,
+            claims: claims(&row.claims).map_err(|_| bad("claims"))?,
+            disabled_at: row.disabled_at.map(Time::from_micros),
+            created_at: Time::from_micros(row.created_at),
+            updated_at: Time::from_micros(row.updated_at),
+            name: row.name,
+        })
+    }
+}
+
+/// Every client.
+pub async fn load(db: &Db) -> Result<Vec<Client>, StoreError> {
+    let rows: Vec<Row> = db.all(&CLIENTS, args![]).await?;
+    rows.into_iter().map(Client::try_from).collect()
+}
+
+/// Every client, as seen by a transaction.
+pub async fn load_in(tx: &mut Tx) -> Result<Vec<Client>, StoreError> {
+    let rows: Vec<Row> = tx.all(&CLIENTS, args![]).await?;
+    rows.into_iter().map(Client::try_from).collect()
+}
+
+/// Registers a client, or changes it. Whether it is disabled stays as it is: that is a state of its
+/// own, which no description of a client may lift.
+pub async fn put(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
+    let grants: Value = client.grants.iter().map(|grant| Value::from(grant.name())).collect();
+    let redirect_uris: Value = client.redirect_uris.iter().map(String::as_str).collect();
+    let resources = resources_json(&client.resources);
+    let scopes = client.scopes.as_ref().map(scopes_json);
+    let default_scopes = client.default_scopes.as_ref().map(scopes_json);
+    let introspects = resources_json(&client.introspects);
+    let claims = Value::Object(client.claims.as_map().clone());
+    let args = args![
+        client.id.as_str(),
+        &client.name,
+        client.auth_method.name(),
+        &grants,
+        &redirect_uris,
+        &resources,
+        client.default_resource.as_ref().map(ResourceId::as_str),
+        scopes.as_ref(),
+        default_scopes.as_ref(),
+        &introspects,
+        client.access_token_ttl.map(to_micros),
+        client.algorithm.map(crate::domain::Algorithm::name),
+        &claims,
+        client.created_at.micros(),
+        client.updated_at.micros(),
+    ];
+    tx.run(&CLIENT_PUT, args).await.map(drop)
+}
+
+/// Switches a client off since an instant, or on; false if there is none.
+pub async fn set_disabled(
+    tx: &mut Tx,
+    id: &ClientId,
+    since: Option<Time>,
+    now: Time,
+) -> Result<bool, StoreError> {
+    let args = args![id.as_str(), since.map(Time::micros), now.micros()];
+    Ok(tx.run(&CLIENT_SET_DISABLED, args).await? == 1)
+}
+
+/// Deletes a client with its secrets; false if there is none.
+pub async fn delete(tx: &mut Tx, id: &ClientId) -> Result<bool, StoreError> {
+    Ok(tx.run(&CLIENT_DELETE, args![id.as_str()]).await? == 1)
+}

@@ -1,0 +1,460 @@
+//! The seam between one SQL text and two databases.
+//!
+//! `Db` reads; writes exist only on `Tx`, and every `Tx` comes from [`Db::write`], so that no write
+//! can land on SQLite's read-only pool, forget its commit, or be retried by hand.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::types::Json;
+use sqlx::{
+    Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction,
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::failpoint::{Failpoints, Fault};
+use super::{On, Statement};
+
+/// Longest wait for one act on the database, connection included. A caller is better served by a
+/// 503 now than by an answer that its own timeout cuts off.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest wait for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// How often a transaction that lost a race is tried again.
+const RETRIES: u64 = 8;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection, no answer in time, or the database is shutting down: nothing was written.
+    #[error("the database is out of reach: {0}")]
+    Unavailable(String),
+    /// The transaction lost a race, again and again; nothing was written.
+    #[error("the database is contended: the transaction lost every race")]
+    Contended,
+    /// A row with this key is there already; nothing was written.
+    #[error("a row with this key exists already")]
+    Conflict,
+    /// The connection broke while the commit was under way: it happened, or it did not. Every act
+    /// of ours can be repeated or looked up, so the caller does that.
+    #[error("the connection broke during the commit; whether it took effect is unknown")]
+    Unknown,
+    /// A row holds what no code of ours writes.
+    #[error("a row that cannot be: {0}")]
+    Corrupt(String),
+    /// Anything else the database says.
+    #[error("the database refuses: {0}")]
+    Fault(String),
+}
+
+impl StoreError {
+    /// A coarse class for the metric.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Contended => "contended",
+            Self::Conflict => "conflict",
+            Self::Unknown => "unknown_outcome",
+            Self::Corrupt(_) => "corrupt",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(said) = &error else {
+            return match error {
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                    Self::Corrupt(error.to_string())
+                }
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
+                other => Self::Fault(other.to_string()),
+            };
+        };
+        if said.is_unique_violation() {
+            return Self::Conflict;
+        }
+        match said.code().as_deref().unwrap_or("") {
+            // Postgres: serialization failure, deadlock, lock timeout. SQLite: busy, locked.
+            "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "517" => Self::Contended,
+            // SQLite: the disk is full, or it fails.
+            "13" | "10" => Self::Unavailable(said.message().to_owned()),
+            // Postgres: connection lost, out of resources, shutting down, starting up, a standby.
+            code if ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class)) => {
+                Self::Unavailable(said.message().to_owned())
+            }
+            code => Self::Fault(format!("{} ({code})", said.message())),
+        }
+    }
+}
+
+/// The closed set of values that cross the seam.
+#[derive(Debug, Clone, Copy)]
+pub enum Arg<'a> {
+    /// An integer, a time in microseconds.
+    Int(i64),
+    /// An integer that may be absent.
+    OptInt(Option<i64>),
+    /// A truth value.
+    Bool(bool),
+    /// Text.
+    Text(&'a str),
+    /// Text that may be absent.
+    OptText(Option<&'a str>),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// Bytes that may be absent.
+    OptBytes(Option<&'a [u8]>),
+    /// A row id.
+    Id(Uuid),
+    /// A JSON document.
+    Json(&'a Value),
+    /// A JSON document that may be absent.
+    OptJson(Option<&'a Value>),
+}
+
+macro_rules! arg_from {
+    ($($from:ty => $variant:ident),* $(,)?) => {
+        $(impl<'a> From<$from> for Arg<'a> {
+            fn from(value: $from) -> Self { Arg::$variant(value) }
+        })*
+    };
+}
+arg_from!(i64 => Int, Option<i64> => OptInt, bool => Bool, &'a str => Text,
+    Option<&'a str> => OptText, &'a [u8] => Bytes, Option<&'a [u8]> => OptBytes, Uuid => Id,
+    &'a Value => Json, Option<&'a Value> => OptJson);
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Arg::Text(text)
+    }
+}
+
+/// The arguments of one statement.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($value)),*][..] };
+}
+pub(super) use args;
+
+/// A row of portable columns: whatever derives `FromRow` from them fits both databases.
+pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin
+{}
+
+macro_rules! bound {
+    ($query:expr, $args:expr) => {
+        $args.iter().fold($query, |query, arg| match *arg {
+            Arg::Int(v) => query.bind(v),
+            Arg::OptInt(v) => query.bind(v),
+            Arg::Bool(v) => query.bind(v),
+            Arg::Text(v) => query.bind(v),
+            Arg::OptText(v) => query.bind(v),
+            Arg::Bytes(v) => query.bind(v),
+            Arg::OptBytes(v) => query.bind(v),
+            Arg::Id(v) => query.bind(v),
+            Arg::Json(v) => query.bind(Json(v)),
+            Arg::OptJson(v) => query.bind(v.map(Json)),
+        })
+    };
+}
+
+/// What stands between us and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a pooler that gives each client a server connection of its own.
+    None,
+    /// A pooler in transaction mode: two steps of one statement may reach two servers unless a
+    /// transaction holds them together, and nothing prepared may be kept.
+    Transaction,
+}
+
+/// How to open a database.
+#[derive(Debug, Clone)]
+pub struct Open<'a> {
+    /// `postgres://…`, or `sqlite:` and a path.
+    pub url: &'a str,
+    /// Most connections to Postgres.
+    pub connections: u32,
+    /// What stands in between.
+    pub pooler: Pooler,
+}
+
+/// A database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: Pool,
+    failpoints: Failpoints,
+}
+
+#[derive(Debug, Clone)]
+enum Pool {
+    Postgres { pool: PgPool, pooler: Pooler },
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+}
+
+/// A transaction; [`Db::write`] makes it and commits it.
+#[derive(Debug)]
+pub enum Tx {
+    /// On Postgres.
+    Postgres(Transaction<'static, Postgres>),
+    /// On SQLite's one writer, begun as a writer so that it cannot fail half-way for being busy.
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+impl Db {
+    /// Opens a database. For Postgres nothing is contacted yet; a SQLite file is made if need be.
+    pub async fn open(open: &Open<'_>) -> Result<Self, StoreError> {
+        let pool = match open.url.strip_prefix("sqlite:") {
+            Some(path) => open_sqlite(Path::new(path)).await?,
+            None => open_postgres(open)?,
+        };
+        Ok(Self { pool, failpoints: Failpoints::new() })
+    }
+
+    /// Whether it is Postgres, which keeps time for all replicas.
+    pub const fn is_postgres(&self) -> bool {
+        matches!(self.pool, Pool::Postgres { .. })
+    }
+
+    /// Connections open and idle, for the metric.
+    pub fn connections(&self) -> (u32, usize) {
+        match &self.pool {
+            Pool::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
+            Pool::Sqlite { readers, writer } => {
+                (readers.size() + writer.size(), readers.num_idle() + writer.num_idle())
+            }
+        }
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match &self.pool {
+            Pool::Postgres { pool, .. } => pool.close().await,
+            Pool::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+
+    /// Queues faults that the next writes meet around their commits: for tests.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.failpoints.queue(faults);
+    }
+
+    /// Reads all rows.
+    pub async fn all<T: Row>(
+        &self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = statement.sql;
+        patient(async {
+            Ok(match &self.pool {
+                Pool::Postgres { pool, pooler: Pooler::None } => {
+                    bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+                }
+                Pool::Postgres { pool, pooler: Pooler::Transaction } => {
+                    let mut tx = Tx::Postgres(pool.begin().await?);
+                    let rows = tx.all(statement, args).await?;
+                    tx.commit().await?;
+                    rows
+                }
+                Pool::Sqlite { readers, .. } => {
+                    bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
+                }
+            })
+        })
+        .await
+    }
+
+    /// Reads at most one row.
+    pub async fn one<T: Row>(
+        &self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.all(statement, args).await?.pop())
+    }
+
+    /// Does one act in one transaction and commits it. An act that loses a race (serialization
+    /// failure, deadlock) is done again from its start; an act that fails is rolled back.
+    ///
+    /// A security write is a value that `act` returns, never an error, so that it is committed. If
+    /// the connection breaks during the commit, the answer is [`StoreError::Unknown`].
+    pub async fn write<T>(
+        &self,
+        act: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        for attempt in 0..RETRIES {
+            match self.attempt(&act).await {
+                Err(StoreError::Contended) => {
+                    let longest = 5u64.saturating_mul(1 << attempt.min(6));
+                    let pause = rand::random_range(0..=longest);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    async fn attempt<T>(
+        &self,
+        act: &impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (tx, value) = patient(async {
+            let mut tx = match &self.pool {
+                Pool::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+                Pool::Sqlite { writer, .. } => {
+                    Tx::Sqlite(writer.begin_with("begin immediate").await?)
+                }
+            };
+            let value = act(&mut tx).await?;
+            Ok((tx, value))
+        })
+        .await?;
+        self.failpoints.before_commit()?;
+        let committed = timeout(PATIENCE, tx.commit()).await.unwrap_or(Err(StoreError::Unknown));
+        self.failpoints.after_commit()?;
+        committed.map(|()| value)
+    }
+
+    /// Asks the database to parse and plan a statement without running it.
+    pub async fn prepare(&self, statement: &Statement) -> Result<(), StoreError> {
+        let sql: SqlStr = statement.sql.into_sql_str();
+        match &self.pool {
+            Pool::Postgres { pool, .. } if statement.on != On::Sqlite => {
+                pool.prepare(sql).await.map(drop)?;
+            }
+            Pool::Sqlite { writer, .. } if statement.on != On::Postgres => {
+                writer.prepare(sql).await.map(drop)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Tx {
+    /// Runs a statement and says how many rows it touched.
+    pub async fn run(
+        &mut self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<u64, StoreError> {
+        let sql = statement.sql;
+        Ok(match self {
+            Tx::Postgres(tx) => {
+                bound!(sqlx::query::<Postgres>(sql), args).execute(&mut **tx).await?.rows_affected()
+            }
+            Tx::Sqlite(tx) => {
+                bound!(sqlx::query::<Sqlite>(sql), args).execute(&mut **tx).await?.rows_affected()
+            }
+        })
+    }
+
+    /// Reads all rows, or those that a `returning` clause yields.
+    pub async fn all<T: Row>(
+        &mut self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = statement.sql;
+        Ok(match self {
+            Tx::Postgres(tx) => {
+                bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(&mut **tx).await?
+            }
+            Tx::Sqlite(tx) => {
+                bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(&mut **tx).await?
+            }
+        })
+    }
+
+    /// Reads at most one row.
+    pub async fn one<T: Row>(
+        &mut self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.all(statement, args).await?.pop())
+    }
+
+    /// Runs a script of several statements, without parameters: a migration.
+    pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        match self {
+            Tx::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+            Tx::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        let done = match self {
+            Tx::Postgres(tx) => tx.commit().await,
+            Tx::Sqlite(tx) => tx.commit().await,
+        };
+        done.map_err(|error| match StoreError::from(error) {
+            // A server that answers decides; a connection that breaks leaves it open.
+            StoreError::Unavailable(_) => StoreError::Unknown,
+            decided => decided,
+        })
+    }
+}
+
+async fn patient<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable("no answer in time".to_owned());
+    timeout(PATIENCE, act).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn open_postgres(open: &Open<'_>) -> Result<Pool, StoreError> {
+    // The parser's message may repeat the URL, and with it the password.
+    let options = PgConnectOptions::from_str(open.url)
+        .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
+    let mut options = options.application_name("jeton");
+    if open.pooler == Pooler::Transaction {
+        options = options.statement_cache_capacity(0);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(open.connections)
+        .acquire_timeout(ACQUIRE)
+        // It costs a round trip each time; a dead connection shows itself at its first use.
+        .test_before_acquire(false)
+        .connect_lazy_with(options);
+    Ok(Pool::Postgres { pool, pooler: open.pooler })
+}
+
+async fn open_sqlite(path: &Path) -> Result<Pool, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(ACQUIRE);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options.clone())
+        .await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(ACQUIRE)
+        .connect_lazy_with(options.read_only(true).create_if_missing(false));
+    Ok(Pool::Sqlite { readers, writer })
+}

@@ -1,0 +1,40 @@
+//! Whose database this is.
+
+use super::db::args;
+use super::{Db, StoreError, statements};
+use crate::domain::Time;
+
+statements! {
+    INSTANCE_CLAIM on Both =
+        "insert into instance (id, issuer, is_dev, created_at) values (1, $1, $2, $3)
+         on conflict do nothing";
+    INSTANCE on Both = "select issuer, is_dev from instance where id = 1";
+}
+
+/// The issuer that a database belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Instance {
+    /// The issuer identifier, byte for byte.
+    pub issuer: String,
+    /// Whether it was made by `serve --dev`, with secrets that lie beside it.
+    pub is_dev: bool,
+}
+
+/// Whose database this is, if anybody's yet.
+pub async fn load(db: &Db) -> Result<Option<Instance>, StoreError> {
+    db.one(&INSTANCE, args![]).await
+}
+
+/// Claims an unclaimed database; returns whose it is now. Of any number of processes that claim it
+/// at once, one wins and all see the same answer.
+pub async fn claim(db: &Db, issuer: &str, is_dev: bool, now: Time) -> Result<Instance, StoreError> {
+    if let Some(found) = load(db).await? {
+        return Ok(found);
+    }
+    db.write(async |tx| {
+        tx.run(&INSTANCE_CLAIM, args![issuer, is_dev, now.micros()]).await?;
+        tx.one(&INSTANCE, args![]).await
+    })
+    .await?
+    .ok_or_else(|| StoreError::Corrupt("instance 1: missing".to_owned()))
+}

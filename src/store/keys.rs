@@ -1,0 +1,156 @@
+//! Rows of signing keys. What a row's bytes mean, and whether it proves itself, is for `keys/`.
+
+use super::db::args;
+use super::value::{column, corrupt};
+use super::versions::{self, Part};
+use super::{Db, StoreError, Tx, statements};
+use crate::domain::signing_key::{KeyRow, Material};
+use crate::domain::time::{from_micros, to_micros};
+use crate::domain::{Algorithm, SigningKey, Time, Times};
+
+statements! {
+    KEYS on Both =
+        "select kid, algorithm, epoch, public_jwk, sealed, secret_id, mac, created_at, publish_at,
+                activate_at, sign_until, remove_at, longest_token, held, compromised_at
+         from signing_keys order by algorithm, epoch";
+    KEY_INSERT on Both =
+        "insert into signing_keys
+             (kid, algorithm, epoch, public_jwk, sealed, secret_id, mac, created_at, publish_at,
+              activate_at, sign_until, remove_at, longest_token, held, compromised_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, null)
+         on conflict do nothing";
+    KEY_RESCHEDULE on Both =
+        "update signing_keys set publish_at = $2, activate_at = $3, sign_until = $4,
+                remove_at = $5, longest_token = $6
+         where kid = $1 and compromised_at is null";
+    KEY_DESTROY on Both =
+        "update signing_keys set sealed = null, secret_id = $2, mac = $3
+         where kid = $1 and sealed is not null";
+    KEY_HOLD on Both = "update signing_keys set held = $2 where kid = $1";
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    kid: String,
+    algorithm: String,
+    epoch: i64,
+    public_jwk: String,
+    sealed: Option<Vec<u8>>,
+    secret_id: i64,
+    mac: Vec<u8>,
+    created_at: i64,
+    publish_at: i64,
+    activate_at: i64,
+    sign_until: i64,
+    remove_at: i64,
+    longest_token: i64,
+    held: bool,
+    compromised_at: Option<i64>,
+}
+
+impl TryFrom<Row> for KeyRow {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let algorithm: Algorithm =
+            column(row.algorithm.parse(), "signing_keys", &row.kid, "algorithm")?;
+        let secret_id = u8::try_from(row.secret_id)
+            .map_err(|_| corrupt("signing_keys", &row.kid, "secret_id"))?;
+        Ok(Self {
+            key: SigningKey {
+                kid: row.kid,
+                algorithm,
+                epoch: row.epoch,
+                created_at: Time::from_micros(row.created_at),
+                times: Times {
+                    publish_at: Time::from_micros(row.publish_at),
+                    activate_at: Time::from_micros(row.activate_at),
+                    sign_until: Time::from_micros(row.sign_until),
+                    remove_at: Time::from_micros(row.remove_at),
+                    longest_token: from_micros(row.longest_token),
+                },
+                held: row.held,
+                compromised_at: row.compromised_at.map(Time::from_micros),
+                destroyed: row.sealed.is_none(),
+                corrupt: false,
+            },
+            material: Material {
+                public_jwk: row.public_jwk,
+                sealed: row.sealed,
+                secret_id,
+                mac: row.mac,
+            },
+        })
+    }
+}
+
+fn rows(rows: Vec<Row>) -> Result<Vec<KeyRow>, StoreError> {
+    rows.into_iter().map(KeyRow::try_from).collect()
+}
+
+/// Every key, from genesis to tombstones.
+pub async fn load(db: &Db) -> Result<Vec<KeyRow>, StoreError> {
+    rows(db.all(&KEYS, args![]).await?)
+}
+
+/// Announces a change of keys, which locks out every other such change until the commit, and then
+/// reads the keys as they are.
+pub async fn lock(tx: &mut Tx) -> Result<Vec<KeyRow>, StoreError> {
+    versions::bump(tx, Part::Keys).await?;
+    rows(tx.all(&KEYS, args![]).await?)
+}
+
+/// Adds a key; false if its place in the line, or its kid, is taken.
+pub async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool, StoreError> {
+    let KeyRow { key, material } = row;
+    let times = &key.times;
+    let added = tx
+        .run(
+            &KEY_INSERT,
+            args![
+                &key.kid,
+                key.algorithm.name(),
+                key.epoch,
+                &material.public_jwk,
+                material.sealed.as_deref(),
+                i64::from(material.secret_id),
+                material.mac.as_slice(),
+                key.created_at.micros(),
+                times.publish_at.micros(),
+                times.activate_at.micros(),
+                times.sign_until.micros(),
+                times.remove_at.micros(),
+                to_micros(times.longest_token),
+                key.held,
+            ],
+        )
+        .await?;
+    Ok(added == 1)
+}
+
+/// Gives a key other times.
+pub async fn reschedule(tx: &mut Tx, kid: &str, times: &Times) -> Result<(), StoreError> {
+    let args = args![
+        kid,
+        times.publish_at.micros(),
+        times.activate_at.micros(),
+        times.sign_until.micros(),
+        times.remove_at.micros(),
+        to_micros(times.longest_token),
+    ];
+    tx.run(&KEY_RESCHEDULE, args).await.map(drop)
+}
+
+/// Erases a private half; `secret_id` and `mac` vouch for what is left. False if it is gone.
+pub async fn destroy(
+    tx: &mut Tx,
+    kid: &str,
+    secret_id: u8,
+    mac: &[u8],
+) -> Result<bool, StoreError> {
+    Ok(tx.run(&KEY_DESTROY, args![kid, i64::from(secret_id), mac]).await? == 1)
+}
+
+/// Keeps a key in the JWKS beyond its time, or lets it go. False if there is no such key.
+pub async fn hold(tx: &mut Tx, kid: &str, held: bool) -> Result<bool, StoreError> {
+    Ok(tx.run(&KEY_HOLD, args![kid, held]).await? == 1)
+}

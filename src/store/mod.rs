@@ -1,0 +1,76 @@
+//! SQL, and nothing else: the only place that imports sqlx.
+//!
+//! Each statement is written once, in SQL that Postgres and SQLite both understand, and is
+//! registered by the `statements!` macro so that one test can prepare every one of them on its
+//! databases. Functions take a [`Db`] to read and a [`Tx`] to write; rows become domain values
+//! here, and a row that cannot be is named, never guessed at.
+
+pub mod applied;
+pub mod audit;
+pub mod clients;
+pub mod db;
+mod failpoint;
+pub mod instance;
+pub mod keys;
+pub mod migrate;
+pub mod native;
+pub mod resources;
+pub mod secrets;
+mod value;
+pub mod versions;
+
+pub use db::{Db, Open, Pooler, StoreError, Tx};
+pub use failpoint::Fault;
+
+/// Which databases a statement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// The same text serves both.
+    Both,
+    /// Only Postgres; it has a twin for SQLite.
+    Postgres,
+    /// Only SQLite; it has a twin for Postgres.
+    Sqlite,
+}
+
+/// One SQL statement of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement {
+    /// Its name in errors and tests.
+    pub name: &'static str,
+    /// Where it runs.
+    pub on: On,
+    /// The text, with `$1`-style parameters.
+    pub sql: &'static str,
+}
+
+/// Defines statements as constants and lists them all in `STATEMENTS`.
+macro_rules! statements {
+    ($($name:ident on $on:ident = $sql:literal;)*) => {
+        $(const $name: $crate::store::Statement = $crate::store::Statement {
+            name: stringify!($name),
+            on: $crate::store::On::$on,
+            sql: $sql,
+        };)*
+        pub(super) const STATEMENTS: &[$crate::store::Statement] = &[$($name,)*];
+    };
+}
+use statements;
+
+/// Every statement of the store.
+pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
+    [
+        applied::STATEMENTS,
+        audit::STATEMENTS,
+        clients::STATEMENTS,
+        instance::STATEMENTS,
+        keys::STATEMENTS,
+        migrate::STATEMENTS,
+        native::STATEMENTS,
+        resources::STATEMENTS,
+        secrets::STATEMENTS,
+        versions::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,35 @@
+//! The few statements for which the two databases have no common text.
+
+use super::db::args;
+use super::{Db, StoreError, Tx, statements};
+use crate::clock::{Clock, Sample};
+use crate::domain::Time;
+
+statements! {
+    SERVER_TIME_POSTGRES on Postgres =
+        "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)";
+    SERVER_TIME_SQLITE on Sqlite =
+        "select cast(unixepoch('subsec') * 1000000 as integer)";
+    LOCK_TIMEOUT_POSTGRES on Postgres =
+        "select set_config('lock_timeout', '3s', true)";
+}
+
+/// Asks the database for its time.
+pub async fn server_time(db: &Db, clock: &Clock) -> Result<Sample, StoreError> {
+    let statement = if db.is_postgres() { &SERVER_TIME_POSTGRES } else { &SERVER_TIME_SQLITE };
+    let sent = clock.tick();
+    let row: Option<(i64,)> = db.one(statement, args![]).await?;
+    let received = clock.tick();
+    let (micros,) = row.ok_or_else(|| StoreError::Corrupt("a clock without a time".to_owned()))?;
+    let authoritative = db.is_postgres();
+    Ok(Sample { time: Time::from_micros(micros), sent, received, authoritative })
+}
+
+/// Lets this transaction wait at most three seconds for a lock: a migration that queues behind a
+/// long transaction would make everyone else queue behind the migration.
+pub(super) async fn limit_lock_wait(tx: &mut Tx) -> Result<(), StoreError> {
+    if matches!(tx, Tx::Postgres(_)) {
+        tx.all::<(String,)>(&LOCK_TIMEOUT_POSTGRES, args![]).await?;
+    }
+    Ok(())
+}

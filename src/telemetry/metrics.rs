@@ -1,0 +1,302 @@
+//! Every metric, in a registry of our own. Labels come from closed sets, so that no caller can make
+//! the number of series grow; a client is never a label.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::domain::{Decision, SigningKey, Stage, Time};
+
+/// Buckets for what takes from a tenth of a millisecond to seconds.
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Requests,
+    keys: Keys,
+    database: Database,
+}
+
+#[derive(Debug)]
+struct Requests {
+    http: HistogramVec,
+    tokens: IntCounterVec,
+    auth: Histogram,
+    sign: Histogram,
+    client_auth: IntCounterVec,
+    clients: IntGauge,
+}
+
+#[derive(Debug)]
+struct Keys {
+    signatures: IntCounterVec,
+    info: IntGaugeVec,
+    turn: GaugeVec,
+    loaded: Gauge,
+    failures: IntCounterVec,
+    unusable: IntGauge,
+}
+
+#[derive(Debug)]
+struct Database {
+    up: IntGauge,
+    connections: IntGaugeVec,
+    errors: IntCounterVec,
+    mirror_age: Gauge,
+    clock_skew: Gauge,
+}
+
+struct Maker(Registry);
+
+impl Maker {
+    fn add<C>(&self, made: Result<C, prometheus::Error>) -> Result<C, prometheus::Error>
+    where
+        C: prometheus::core::Collector + Clone + 'static,
+    {
+        let collector = made?;
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.add(Gauge::new(name, help))
+    }
+
+    fn int_gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.add(HistogramVec::new(options, labels))
+    }
+}
+
+impl Requests {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        let phases = make.histogram(
+            "jeton_token_phase_duration_seconds",
+            "Time spent in each phase of a token request.",
+            &["phase"],
+        )?;
+        Ok(Self {
+            http: make.histogram(
+                "jeton_http_request_duration_seconds",
+                "Time from reading a request to handing its answer over.",
+                &["method", "route", "status"],
+            )?,
+            tokens: make.counter(
+                "jeton_token_requests_total",
+                "Token requests by grant, outcome and reason.",
+                &["grant_type", "outcome", "reason"],
+            )?,
+            auth: phases.with_label_values(&["auth"]),
+            sign: phases.with_label_values(&["sign"]),
+            client_auth: make.counter(
+                "jeton_client_auth_total",
+                "Successful client authentications by method.",
+                &["method"],
+            )?,
+            clients: make.int_gauge("jeton_clients", "Registered clients.")?,
+        })
+    }
+}
+
+impl Keys {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        let info = Opts::new(
+            "jeton_signing_key_info",
+            "1 for each key that is not removed yet, with its stage.",
+        );
+        let turn = Opts::new(
+            "jeton_signing_key_turn_timestamp_seconds",
+            "When a key is published, activated, retired and removed.",
+        );
+        Ok(Self {
+            signatures: make.counter(
+                "jeton_signatures_total",
+                "Signatures made, by key.",
+                &["kid"],
+            )?,
+            info: make.add(IntGaugeVec::new(info, &["kid", "alg", "stage"]))?,
+            turn: make.add(GaugeVec::new(turn, &["kid", "turn"]))?,
+            loaded: make.gauge(
+                "jeton_keys_loaded_timestamp_seconds",
+                "When the keys were last loaded from the database.",
+            )?,
+            failures: make.counter(
+                "jeton_key_rotation_errors_total",
+                "Failures in making, rescheduling or destroying keys.",
+                &["class"],
+            )?,
+            unusable: make.int_gauge(
+                "jeton_signing_keys_unusable",
+                "Keys whose rows do not prove themselves or cannot be opened here.",
+            )?,
+        })
+    }
+}
+
+impl Database {
+    fn new(make: &Maker) -> Result<Self, prometheus::Error> {
+        let connections = Opts::new("jeton_db_connections", "Connections to the database.");
+        Ok(Self {
+            up: make.int_gauge("jeton_db_up", "1 if the last poll of the database succeeded.")?,
+            connections: make.add(IntGaugeVec::new(connections, &["state"]))?,
+            errors: make.counter(
+                "jeton_db_errors_total",
+                "Failed acts on the database by class.",
+                &["class"],
+            )?,
+            mirror_age: make.gauge(
+                "jeton_mirror_age_seconds",
+                "How old the data in memory is, counted from the last good poll.",
+            )?,
+            clock_skew: make.gauge(
+                "jeton_clock_skew_seconds",
+                "How far this machine's clock and the common time are apart.",
+            )?,
+        })
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric in it.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let make = Maker(registry.clone());
+        let build = Opts::new("jeton_build_info", "Always 1; the labels say what is running.");
+        let build = make.add(IntGaugeVec::new(build, &["version"]))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            requests: Requests::new(&make)?,
+            keys: Keys::new(&make)?,
+            database: Database::new(&make)?,
+            registry,
+        })
+    }
+
+    /// The text of a scrape.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+
+    /// Counts an answered request. `route` is a pattern of ours, never a path of the caller's.
+    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let status = status.to_string();
+        self.requests
+            .http
+            .with_label_values(&[method, route, status.as_str()])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a decision.
+    pub fn decided(&self, decision: &Decision) {
+        let grant = decision.grant.map_or("", crate::domain::GrantType::name);
+        let reason = decision.refused.map_or("", crate::domain::Reason::name);
+        self.requests.tokens.with_label_values(&[grant, decision.outcome(), reason]).inc();
+        if let Some(method) = decision.authenticated_by {
+            self.requests.client_auth.with_label_values(&[method.name()]).inc();
+            self.requests.auth.observe(Duration::from_micros(decision.auth_micros).as_secs_f64());
+        }
+        if let Some(granted) = &decision.granted {
+            self.keys.signatures.with_label_values(&[granted.kid.as_str()]).inc();
+            self.requests.sign.observe(Duration::from_micros(decision.sign_micros).as_secs_f64());
+        }
+    }
+
+    /// Counts a failure of the key schedule.
+    pub fn rotation_failed(&self, class: &str) {
+        self.keys.failures.with_label_values(&[class]).inc();
+    }
+
+    /// Shows how a poll went.
+    pub fn polled(&self, outcome: Result<Duration, &str>) {
+        self.database.up.set(i64::from(outcome.is_ok()));
+        match outcome {
+            Ok(skew) => self.database.clock_skew.set(skew.as_secs_f64()),
+            Err(class) => self.database.errors.with_label_values(&[class]).inc(),
+        }
+    }
+
+    /// Shows what is in memory.
+    pub fn show(&self, held: &Held, now: Time) {
+        self.database.mirror_age.set(held.age.as_secs_f64());
+        self.database.connections.with_label_values(&["idle"]).set(count(held.idle_connections));
+        self.database.connections.with_label_values(&["open"]).set(count(held.open_connections));
+        self.requests.clients.set(count(held.clients));
+        self.keys.loaded.set(seconds(held.keys_loaded));
+        self.keys.unusable.set(count(held.key_troubles));
+        self.keys.info.reset();
+        self.keys.turn.reset();
+        for key in &held.keys {
+            let stage = key.stage(now);
+            if stage == Stage::Removed {
+                continue;
+            }
+            let kid = key.kid.as_str();
+            self.keys.info.with_label_values(&[kid, key.algorithm.name(), stage.name()]).set(1);
+            for (turn, at) in [
+                ("publish", key.times.publish_at),
+                ("activate", key.times.activate_at),
+                ("retire", key.times.sign_until),
+                ("remove", key.times.remove_at),
+            ] {
+                self.keys.turn.with_label_values(&[kid, turn]).set(seconds(at));
+            }
+        }
+    }
+}
+
+/// What one replica holds in memory, for [`Metrics::show`].
+#[derive(Debug)]
+pub struct Held {
+    /// How old it is.
+    pub age: Duration,
+    /// Connections to the database that are open.
+    pub open_connections: usize,
+    /// Those of them that are idle.
+    pub idle_connections: usize,
+    /// Registered clients.
+    pub clients: usize,
+    /// When keys were last loaded.
+    pub keys_loaded: Time,
+    /// The keys.
+    pub keys: Vec<SigningKey>,
+    /// How many of them cannot be used here.
+    pub key_troubles: usize,
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+fn seconds(at: Time) -> f64 {
+    at.seconds() as f64
+}

@@ -1,0 +1,105 @@
+//! A database for one test, gone afterwards.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jeton::store::{Db, Open, Pooler};
+use postgres::{Client, NoTls};
+use tempfile::TempDir;
+
+/// A fresh database of the kind that this run is about.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// Its URL.
+    pub url: String,
+    /// A directory of its own, with a root-secret file in it.
+    pub directory: TempDir,
+    server: Option<(String, String)>,
+}
+
+/// The Postgres server of this run, if it is about Postgres.
+pub fn server() -> Option<String> {
+    std::env::var("JETON_TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+impl TestDatabase {
+    /// Makes one.
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let directory = tempfile::Builder::new().prefix("jeton-test-").tempdir().unwrap();
+        jeton::secret::RootSecrets::generate_file(&directory.path().join("root-secrets")).unwrap();
+        let Some(server) = server() else {
+            let url = format!("sqlite:{}", directory.path().join("jeton.db").display());
+            return Self { url, directory, server: None };
+        };
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("jeton_{}_{number}", std::process::id());
+        admin(&server, &format!("create database {name}"));
+        let (base, _) = server.rsplit_once('/').unwrap();
+        Self { url: format!("{base}/{name}"), directory, server: Some((server, name)) }
+    }
+
+    /// Whether it is on Postgres.
+    pub fn is_postgres(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Opens it as the server would.
+    pub async fn open(&self) -> Db {
+        let open = Open { url: &self.url, connections: 8, pooler: Pooler::None };
+        Db::open(&open).await.unwrap()
+    }
+
+    /// Runs SQL by a path that is not the code under test, and returns the first column as text.
+    pub fn sql(&self, text: &str) -> Vec<String> {
+        if self.is_postgres() {
+            return on_thread(self.url.clone(), text.to_owned());
+        }
+        in_sqlite(self.url.clone(), text.to_owned())
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.server {
+            admin(server, &format!("drop database if exists {name} with (force)"));
+        }
+    }
+}
+
+/// Runs one statement on a server. The blocking client must not run on an async thread.
+pub fn admin(url: &str, sql: &str) {
+    on_thread(url.to_owned(), sql.to_owned());
+}
+
+fn on_thread(url: String, sql: String) -> Vec<String> {
+    std::thread::spawn(move || {
+        let mut client = Client::connect(&url, NoTls).unwrap();
+        let rows = client.simple_query(&sql).unwrap();
+        rows.into_iter()
+            .filter_map(|message| match message {
+                postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("").to_owned()),
+                _ => None,
+            })
+            .collect()
+    })
+    .join()
+    .unwrap()
+}
+
+fn in_sqlite(url: String, sql: String) -> Vec<String> {
+    use sqlx::{Connection, Row};
+    let look = async move {
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let rows = query.fetch_all(&mut connection).await.unwrap();
+        let first = |row: &sqlx::sqlite::SqliteRow| {
+            row.try_get_unchecked::<Option<String>, _>(0).unwrap().unwrap_or_default()
+        };
+        rows.iter().map(first).collect()
+    };
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(look)
+    })
+    .join()
+    .unwrap()
+}
