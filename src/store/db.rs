@@ -14,7 +14,8 @@ use sqlx::sqlite::{
 };
 use sqlx::types::Json;
 use sqlx::{
-    Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction,
+    Connection, Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool,
+    Transaction,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// A connection that has been idle for longer is looked at before it is used.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How often a transaction that lost a race is tried again.
 const RETRIES: u64 = 8;
@@ -433,8 +437,17 @@ fn open_postgres(open: &Open<'_>) -> Result<Pool, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(open.connections)
         .acquire_timeout(ACQUIRE)
-        // It costs a round trip each time; a dead connection shows itself at its first use.
+        // Asking each time would cost a round trip; a connection that was in use a moment ago is
+        // alive, and after a restart of the database all the others are dead at once.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options);
     Ok(Pool::Postgres { pool, pooler: open.pooler })
 }

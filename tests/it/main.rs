@@ -10,5 +10,9 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod modes;
+mod outage;
+mod replicas;
+mod rotation;
 mod smoke;
 mod support;

@@ -7,6 +7,7 @@ pub mod app;
 pub mod database;
 pub mod http;
 pub mod process;
+pub mod replica;
 pub mod verify;
 
 pub use app::App;
