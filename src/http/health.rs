@@ -14,7 +14,6 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde_json::json;
 
-use super::answer;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
@@ -122,7 +121,9 @@ pub(super) async fn ready(health: Data<Health>) -> HttpResponse {
 
 fn verdict(verdict: Result<(), String>) -> HttpResponse {
     match verdict {
-        Ok(()) => answer::ok().json(json!({ "status": "ok" })),
+        Ok(()) => HttpResponse::Ok()
+            .insert_header(("cache-control", "no-store"))
+            .json(json!({ "status": "ok" })),
         Err(why) => HttpResponse::ServiceUnavailable()
             .insert_header(("cache-control", "no-store"))
             .json(json!({ "status": why })),

@@ -10,7 +10,9 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod architecture;
 mod modes;
+mod openapi;
 mod outage;
 mod replicas;
 mod rotation;

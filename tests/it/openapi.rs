@@ -1,0 +1,168 @@
+//! `openapi.yaml` tells the truth: it has the routes that we answer and no others, and what we
+//! answer is what it says, header by header and member by member.
+
+use std::collections::BTreeSet;
+
+use jeton::http::{Listener, ROUTES};
+use serde_json::{Value, json};
+
+use crate::support::http::{Answer, send};
+use crate::support::{App, SECRET, basic};
+
+fn document() -> Value {
+    let text = include_str!("../../openapi.yaml");
+    // YAML's anchors are resolved while it is read; what is left is JSON.
+    serde_yaml_ng::from_str(text).unwrap()
+}
+
+#[test]
+fn every_route_is_documented_and_everything_documented_is_a_route() {
+    let document = document();
+    let routed: BTreeSet<_> = ROUTES
+        .iter()
+        .flat_map(|route| route.methods.iter().map(|m| (route.path.to_owned(), m.to_lowercase())))
+        .collect();
+    let verbs = ["get", "head", "post", "put", "delete", "patch", "options", "trace"];
+    let paths = document["paths"].as_object().unwrap();
+    let documented: BTreeSet<_> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods =
+                item.as_object().unwrap().keys().filter(|key| verbs.contains(&key.as_str()));
+            methods.map(|method| (path.clone(), method.clone()))
+        })
+        .collect();
+    assert_eq!(routed, documented);
+}
+
+#[test]
+fn every_error_code_and_status_of_the_reasons_is_documented() {
+    let document = document();
+    let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["enum"];
+    let token = &document["paths"]["/oauth2/token"]["post"]["responses"];
+    let mut used = BTreeSet::new();
+    for reason in jeton::domain::Reason::ALL {
+        let public = reason.public();
+        used.insert(public.error);
+        let documented = codes.as_array().unwrap().iter().any(|code| code == public.error);
+        assert!(documented, "{reason}: {}", public.error);
+        let status = public.status.to_string();
+        assert!(status == "404" || token.get(&status).is_some(), "{reason}: {status}");
+    }
+    let documented: BTreeSet<_> =
+        codes.as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+    assert_eq!(used, documented);
+}
+
+/// Follows a `$ref` within the document.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value.get("$ref").and_then(Value::as_str) {
+        Some(target) => document.pointer(target.trim_start_matches('#')).unwrap(),
+        None => value,
+    }
+}
+
+/// Holds one answer against the document.
+fn check(document: &Value, path: &str, method: &str, answer: &Answer) {
+    let place = format!("{method} {path} {}", answer.status);
+    let item = &document["paths"][path];
+    // A method that the path does not have is answered as its GET or POST documents it.
+    let operation = [method, "get", "post"].iter().find_map(|one| item.get(*one)).unwrap();
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(!response.is_null(), "{place} is not documented: {answer:?}");
+    let response = resolve(document, response);
+    for (name, header) in response["headers"].as_object().into_iter().flatten() {
+        let header = resolve(document, header);
+        let found = answer.header(&name.to_lowercase());
+        assert!(!found.is_empty() || header["required"] != true, "{place}: no {name}");
+        if let Some(wanted) = header["schema"]["const"].as_str() {
+            assert_eq!(found, wanted, "{place}: {name}");
+        }
+    }
+    let framing = ["content-length", "content-type", "date", "connection"];
+    for (name, _) in answer.headers.iter().filter(|(name, _)| !framing.contains(&name.as_str())) {
+        let known = response["headers"].as_object().into_iter().flatten();
+        let known = known.map(|(name, _)| name.to_lowercase());
+        assert!(known.into_iter().any(|one| one == *name), "{place}: {name} is not documented");
+    }
+    let Some(content) = response.get("content").and_then(Value::as_object) else {
+        assert!(answer.body.is_empty(), "{place}: a body that is not documented");
+        return;
+    };
+    let kind = answer.header("content-type").split(';').next().unwrap().to_owned();
+    let schema = content.get(&kind).unwrap_or_else(|| panic!("{place}: {kind}"));
+    if kind == "application/json" {
+        let schema = json!({
+            "allOf": [schema["schema"]],
+            "components": document["components"],
+        });
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let body = answer.json();
+        let mistakes: Vec<_> = validator.iter_errors(&body).map(|e| e.to_string()).collect();
+        assert!(mistakes.is_empty(), "{place}: {mistakes:?} in {body}");
+    }
+}
+
+#[actix_web::test]
+async fn every_answer_of_the_token_endpoint_is_documented() {
+    let app = App::start().await;
+    let document = document();
+    let path = "/oauth2/token";
+    let right = basic("app", SECRET);
+    let wrong = basic("app", "a-secret-that-is-wrong");
+    let form = "application/x-www-form-urlencoded";
+    let good = "grant_type=client_credentials";
+    let large = format!("{good}&x={}", "a".repeat(70_000));
+    for (authorization, kind, body, status) in [
+        (right.as_str(), form, good, 200),
+        (&right, form, "grant_type=password", 400),
+        (&right, form, "grant_type=client_credentials&scope=%00", 400),
+        (&right, "application/json", "{}", 400),
+        (&wrong, form, good, 401),
+        (&right, form, &large, 413),
+    ] {
+        let headers = [("authorization", authorization), ("content-type", kind)];
+        let answer = send(&app.public(), "POST", path, &headers, body.as_bytes()).await;
+        assert_eq!(answer.status, status);
+        check(&document, path, "post", &answer);
+    }
+    check(&document, path, "delete", &send(&app.public(), "DELETE", path, &[], b"").await);
+    app.clock.advance(std::time::Duration::from_secs(3600));
+    app.running.desk.db.close().await;
+    app.beat().await;
+    let answer = app.token("app", good).await;
+    assert_eq!(answer.status, 503);
+    check(&document, path, "post", &answer);
+}
+
+#[actix_web::test]
+async fn every_answer_of_the_documents_and_of_operations_is_documented() {
+    let app = App::start().await;
+    let document = document();
+    for route in ROUTES {
+        let address =
+            if route.listener == Listener::Public { app.public() } else { app.operations() };
+        for method in route.methods.iter().filter(|method| **method != "POST") {
+            let answer = send(&address, method, route.path, &[], b"").await;
+            assert!(answer.status < 300, "{method} {}: {answer:?}", route.path);
+            check(&document, route.path, &method.to_lowercase(), &answer);
+            let tag = answer.header("etag").to_owned();
+            if !tag.is_empty() {
+                let held = [("if-none-match", tag.as_str())];
+                let answer = send(&address, method, route.path, &held, b"").await;
+                assert_eq!(answer.status, 304);
+                check(&document, route.path, &method.to_lowercase(), &answer);
+            }
+        }
+        if route.methods.contains(&"GET") {
+            let answer = send(&address, "DELETE", route.path, &[], b"").await;
+            assert_eq!(answer.status, 405);
+            check(&document, route.path, "get", &answer);
+        }
+    }
+    app.running.health.drain();
+    let ready = "/healthz/ready";
+    let answer = send(&app.operations(), "GET", ready, &[], b"").await;
+    assert_eq!(answer.status, 503);
+    check(&document, ready, "get", &answer);
+}
