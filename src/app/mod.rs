@@ -3,7 +3,7 @@
 mod prepare;
 mod servers;
 
-pub use prepare::{check_schema, desk, open, wait_for_database};
+pub use prepare::{check_schema, data_directory, desk, open, wait_for_database};
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

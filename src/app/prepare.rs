@@ -1,7 +1,10 @@
 //! What must be there before a server or a command can act: a database that answers and agrees
 //! about the time, a schema that we know, the right issuer, secrets that open the keys.
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn open(database: &config::Database) -> Result<Db, Exit> {
     let url = database.url.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
-        let directory =
-            std::path::Path::new(path).parent().filter(|path| !path.as_os_str().is_empty());
-        if let Some(directory) = directory {
-            std::fs::create_dir_all(directory).map_err(|error| {
-                Exit::Refused(format!("the data directory {}: {error}", directory.display()))
-            })?;
-        }
+        let directory = Path::new(path).parent().filter(|path| !path.as_os_str().is_empty());
+        directory.map_or(Ok(()), data_directory)?;
     }
     let pooler = if database.transaction_pooler { Pooler::Transaction } else { Pooler::None };
     Ok(Db::open(&Open { url, connections: database.pool, pooler }).await?)
+}
+
+/// Makes a data directory, if there is none, for its owner alone: what lies in it (an embedded
+/// database, secrets of development) is nobody else's.
+pub fn data_directory(path: &Path) -> Result<(), Exit> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Exit::Refused(format!("the data directory {}: {error}", path.display())))
 }
 
 /// Waits until the database answers, and takes its time over. Refuses to go on if the clocks differ

@@ -1,11 +1,11 @@
 //! `jeton serve --dev`: a server to try, with a client and curl lines ready to paste.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::app::{ApplySource, Running};
+use crate::app::{self, ApplySource, Running};
 use crate::config::Settings;
 use crate::error::Exit;
 use crate::secret::{ClientSecret, RootSecrets};
@@ -41,8 +41,7 @@ pub(super) fn check(settings: &Settings, flag: &str) -> Result<(), Exit> {
 
 /// Makes the data directory with its secrets, if they are not there.
 pub(super) fn secrets(settings: &Settings, data_dir: &Path) -> Result<(), Exit> {
-    fs::create_dir_all(data_dir)
-        .map_err(|error| Exit::Refused(format!("{}: {error}", data_dir.display())))?;
+    app::data_directory(data_dir)?;
     if !settings.secrets_file.exists() {
         RootSecrets::generate_file(&settings.secrets_file)?;
     }

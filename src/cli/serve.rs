@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -40,6 +41,7 @@ impl Serve {
         let (global, _guard) = self.place(global)?;
         let settings = self.settings(&global)?;
         telemetry::start_log(&settings.log).map_err(Exit::Refused)?;
+        no_core_dumps();
         let setup = self.setup(&settings, &global.data_dir)?;
         let mut signals = Signals::new()?;
         let clock = Clock::system();
@@ -129,6 +131,14 @@ impl Serve {
             println!("{}", dev::welcome(running, data_dir));
         }
         Ok(())
+    }
+}
+
+/// A core dump would carry every private key to wherever dumps are collected.
+fn no_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps could not be switched off");
     }
 }
 
