@@ -1,11 +1,12 @@
 //! `jeton apply`
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 use super::context::{Context, context};
 use super::{Global, print_json};
@@ -33,8 +34,10 @@ impl Apply {
         let file = ApplyFile::load(&self.file)?;
         let Context { desk, now } = context(global).await?;
         let options = Options { dry_run: self.dry_run, prune: self.prune };
-        let keep = |generated: &[Generated]| keep(generated, self.secrets_out.as_deref());
+        let kept = self.secrets_out.as_deref().map(Kept::beside).transpose()?;
+        let keep = |generated: &[Generated]| Kept::write(kept.as_ref(), generated);
         let report = desk.apply(&file, options, now, keep).await?;
+        kept.map_or(Ok(()), Kept::publish)?;
         if global.json {
             return print_json(&report);
         }
@@ -46,22 +49,62 @@ impl Apply {
     }
 }
 
-/// Writes generated secrets before anything is committed, so that none can be lost.
-fn keep(generated: &[Generated], file: Option<&Path>) -> Result<(), String> {
-    if generated.is_empty() {
-        return Ok(());
+/// Generated secrets, on their way to the file of `--secrets-out`. They are on disk before anything
+/// is committed, so none can be lost; and they get their name after it, so none is there that does
+/// not work. Should the transaction run twice, the second writing replaces the first.
+struct Kept {
+    file: NamedTempFile,
+    out: PathBuf,
+}
+
+impl Kept {
+    fn beside(out: &Path) -> Result<Self, Exit> {
+        let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // Made for its owner alone.
+        let file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))
+            .map_err(|error| Exit::Failed(format!("--secrets-out {}: {error}", out.display())))?;
+        Ok(Self { file, out: out.to_owned() })
     }
-    let path =
-        file.ok_or("generate_secret needs a place for the secret: add --secrets-out FILE")?;
-    let failed = |error: std::io::Error| format!("--secrets-out {}: {error}", path.display());
-    let mut file =
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    for one in generated {
-        let line = serde_json::json!({
-            "client_id": one.client.as_str(),
-            "client_secret": one.secret.expose(),
+
+    fn write(kept: Option<&Self>, generated: &[Generated]) -> Result<(), String> {
+        let Some(kept) = kept else {
+            return if generated.is_empty() {
+                Ok(())
+            } else {
+                Err("generate_secret needs a place for the secret: add --secrets-out FILE"
+                    .to_owned())
+            };
+        };
+        if !generated.is_empty() && kept.out.exists() {
+            let out = kept.out.display();
+            return Err(format!("--secrets-out {out}: the file exists; name a new one"));
+        }
+        let lines = generated.iter().map(|one| {
+            let (id, secret) = (one.client.as_str(), one.secret.expose());
+            format!("{}\n", json!({ "client_id": id, "client_secret": secret }))
         });
-        writeln!(file, "{line}").map_err(failed)?;
+        let text = Zeroizing::new(lines.collect::<String>());
+        let mut file = kept.file.as_file();
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.sync_all())
+            .map_err(|error| format!("--secrets-out {}: {error}", kept.out.display()))
     }
-    file.sync_all().map_err(failed)
+
+    fn publish(self) -> Result<(), Exit> {
+        if self.file.as_file().metadata()?.len() == 0 {
+            return Ok(());
+        }
+        let Self { file, out } = self;
+        file.persist_noclobber(&out).map(drop).or_else(|failed| {
+            let (_, path) = failed.file.keep().map_err(|error| Exit::Failed(error.to_string()))?;
+            Err(Exit::Failed(format!(
+                "--secrets-out {}: {}; the secrets are in {}",
+                out.display(),
+                failed.error,
+                path.display()
+            )))
+        })
+    }
 }

@@ -164,3 +164,31 @@ async fn no_secret_and_no_token_is_ever_logged() {
     assert_eq!(reasons, ["client_auth_failed", "client_unknown", "scope_not_allowed"]);
     assert!(lines.iter().any(|line| line["trace"] == "4bf92f3577b34da6a3ce929d0e0e4736"));
 }
+
+#[test]
+fn a_generated_secret_is_written_once_to_a_new_file_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let database = TestDatabase::new();
+    let directory = database.directory.path();
+    let file = directory.join("clients.toml");
+    std::fs::write(&file, "[[client]]\nid = \"made\"\ngenerate_secret = true\n").unwrap();
+    let out = directory.join("secrets.json");
+    let environment = replica::environment(&database.url, directory, &[]);
+    let environment: Vec<_> = environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let (file, to) = (file.to_str().unwrap(), out.to_str().unwrap());
+    assert!(jeton(&["migrate"], &environment).status.success());
+
+    let refused = jeton(&["apply", "-f", file], &environment);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--secrets-out"), "{refused:?}");
+    assert!(database.sql("select id from clients").is_empty(), "all or nothing");
+
+    for _ in 0..2 {
+        let applied = jeton(&["apply", "-f", file, "--secrets-out", to], &environment);
+        assert!(applied.status.success(), "{applied:?}");
+    }
+    let line: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert_eq!(line["client_id"], "made");
+    assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(database.sql("select hint from client_secrets").len(), 1);
+}

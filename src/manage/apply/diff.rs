@@ -92,6 +92,14 @@ impl Differ<'_> {
                 self.mistakes.push(format!("resource {:?}: it occurs twice", described.id));
             }
             let before = self.state.resources.iter().find(|one| one.id == wanted.id);
+            let twin = |one: &&Resource| {
+                one.id != wanted.id && one.id.lookup_key() == wanted.id.lookup_key()
+            };
+            if let Some(twin) = self.state.resources.iter().find(twin) {
+                let (id, twin) = (&described.id, twin.id.as_str());
+                self.mistakes
+                    .push(format!("resource {id:?}: clients could not tell it from {twin:?}"));
+            }
             let id = wanted.id.to_string();
             let fields = &resources::FIELDS;
             let Some((after, changed)) = self.merge("resource", &id, before, wanted, fields) else {
