@@ -14,6 +14,7 @@ mod architecture;
 mod modes;
 mod openapi;
 mod outage;
+mod readme;
 mod replicas;
 mod rotation;
 mod smoke;
