@@ -10,5 +10,6 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod schedule;
 mod smoke;
 mod support;
