@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use jeton::domain::schedule::{self, Policy, Step};
+use jeton::domain::schedule::{self, NewKey, Policy, Step};
 use jeton::domain::{Algorithm, SigningKey, Stage, Time};
 
 /// How often a replica looks at the rows.
@@ -48,6 +48,8 @@ struct Replica {
     noise: i64,
     certain: bool,
     policy: Policy,
+    /// How many changes there had been when it last carried out the plan by its own policy.
+    maintained: usize,
 }
 
 impl Replica {
@@ -77,7 +79,11 @@ pub struct World {
     /// Lines that could sign once by a replica's clock: from then on they can by that clock, whenever
     /// maintenance works.
     started: HashSet<(usize, Algorithm)>,
-    named: usize,
+    /// Which change last gave a key its times, counting all changes.
+    changed: HashMap<String, usize>,
+    changes: usize,
+    /// What every replica has allowed for from the beginning: skew, and age of a cached JWKS.
+    least_allowance: Duration,
     /// What was seen, so that a test can tell that it saw anything.
     pub seen: HashMap<&'static str, usize>,
 }
@@ -92,6 +98,7 @@ impl World {
             noise: *noise,
             certain: true,
             policy: policy.clone(),
+            maintained: 0,
         };
         let mut world = Self {
             now,
@@ -104,7 +111,9 @@ impl World {
             tokens: Vec::new(),
             genesis: HashSet::new(),
             started: HashSet::new(),
-            named: 0,
+            changed: HashMap::new(),
+            changes: 0,
+            least_allowance: policy.skew + policy.max_age,
             seen: HashMap::new(),
         };
         world.maintain(0);
@@ -272,11 +281,20 @@ impl World {
     }
 
     fn carry_out(&mut self, steps: Vec<Step>, now: Time) {
-        let named = &mut self.named;
-        schedule::carry_out(&mut self.rows, steps, now, |new| {
-            *named += 1;
-            format!("{}-{}-{named}", new.algorithm, new.epoch)
-        });
+        if steps.is_empty() {
+            return;
+        }
+        self.changes += 1;
+        let changes = self.changes;
+        let name = |new: &NewKey| format!("{}-{}-{changes}", new.algorithm, new.epoch);
+        for step in &steps {
+            let kid = match step {
+                Step::Create(new) => name(new),
+                Step::Reschedule { kid, .. } | Step::Destroy { kid } => kid.clone(),
+            };
+            self.changed.insert(kid, changes);
+        }
+        schedule::carry_out(&mut self.rows, steps, now, name);
     }
 
     fn maintain(&mut self, who: usize) {
@@ -289,6 +307,7 @@ impl World {
             self.check_step(step, now, certain);
         }
         self.carry_out(steps, now);
+        self.replicas[who].maintained = self.changes;
         let again = schedule::plan(&self.rows, &policy, now, certain);
         assert!(again.is_empty(), "the plan asks for more once it is carried out: {again:?}");
 
@@ -373,7 +392,10 @@ impl World {
             let is_early = now < key.times.publish_at + lead && !self.genesis.contains(&key.kid);
             assert!(!is_early, "signs before its lead is over at {now:?}: {key:?}");
             let lifetime = replica.policy.longest_token.min(key.times.longest_token);
-            let after = replica.policy.skew + replica.policy.max_age;
+            // Longer allowances hold for a key once a replica that knows them has seen to it.
+            let is_seen_to = self.changed.get(&key.kid).is_none_or(|at| *at <= replica.maintained);
+            let own = replica.policy.skew + replica.policy.max_age;
+            let after = if is_seen_to { own } else { self.least_allowance };
             self.tokens.push(Token { kid: key.kid.clone(), needed_until: now + lifetime + after });
             *self.seen.entry("tokens").or_default() += 1;
         }
