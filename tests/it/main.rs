@@ -10,6 +10,7 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod keys;
 mod schedule;
 mod smoke;
 mod support;
