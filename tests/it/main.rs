@@ -11,6 +11,8 @@
 )]
 
 mod keys;
+mod migrations;
 mod schedule;
 mod smoke;
+mod store;
 mod support;
