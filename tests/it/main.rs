@@ -10,6 +10,7 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod apply;
 mod keys;
 mod migrations;
 mod schedule;
