@@ -55,7 +55,10 @@ async fn apply(desk: &Desk, text: &str) -> Report {
 fn contents(database: &TestDatabase) -> Vec<String> {
     let tables = [
         ("resources", "id scopes claims created_at updated_at"),
-        ("clients", "id name auth_method grants resources scopes claims access_token_ttl disabled_at"),
+        (
+            "clients",
+            "id name auth_method grants resources scopes claims access_token_ttl disabled_at",
+        ),
         ("client_secrets", "client_id hint created_at expires_at"),
         ("applied_fields", "kind object_id field digest"),
         ("audit_events", "action at client_id resource detail"),
@@ -96,10 +99,10 @@ async fn what_is_applied_twice_changes_nothing_the_second_time() {
 async fn a_dry_run_writes_nothing_and_says_what_a_real_run_then_does() {
     let database = TestDatabase::new();
     let desk = desk(&database).await;
-    let changed = FILE.replace("An app", "Renamed").replace("\"read\", ", "").replace(
-        "id = \"job\"",
-        "id = \"late\"",
-    );
+    let changed = FILE
+        .replace("An app", "Renamed")
+        .replace("\"read\", ", "")
+        .replace("id = \"job\"", "id = \"late\"");
     let dry = Options { dry_run: true, prune: true };
     let real = Options { dry_run: false, prune: true };
     for text in [FILE, &changed] {
@@ -203,7 +206,8 @@ async fn a_secret_is_generated_once_and_kept_before_anything_is_written() {
 
     let kept = std::cell::RefCell::new(Vec::new());
     let keep = |generated: &[Generated]| {
-        let all = generated.iter().map(|one| (one.client.to_string(), one.secret.expose().to_owned()));
+        let all =
+            generated.iter().map(|one| (one.client.to_string(), one.secret.expose().to_owned()));
         kept.borrow_mut().extend(all);
         Ok(())
     };

@@ -193,9 +193,9 @@ async fn a_private_half_is_gone_from_the_database_once_it_has_signed_its_last() 
     let shown = kids(&app.get("/.well-known/jwks.json").await.body);
     assert!(shown.contains(&first), "{shown:?}");
     assert_eq!(shown[0], second, "the active key comes first");
-    let destroyed = app.database.sql(
-        "select kid from audit_events where action = 'key_destroyed' and actor = 'server'",
-    );
+    let destroyed = app
+        .database
+        .sql("select kid from audit_events where action = 'key_destroyed' and actor = 'server'");
     assert_eq!(destroyed, [first.clone()]);
     // After the longest token, the oldest cache and the skew it leaves.
     app.advance(Duration::from_secs(3900)).await;

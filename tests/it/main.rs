@@ -11,6 +11,7 @@
 )]
 
 mod apply;
+mod config;
 mod keys;
 mod migrations;
 mod schedule;

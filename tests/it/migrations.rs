@@ -63,9 +63,8 @@ fn declared(text: &str) -> Vec<Part> {
 #[test]
 fn both_dialects_declare_the_same_tables_columns_and_keys() {
     let [postgres, sqlite] = FOLDERS.map(folder);
-    let names = |files: &[(String, String)]| {
-        files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
-    };
+    let names =
+        |files: &[(String, String)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&postgres), names(&sqlite));
     let steps: Vec<_> = migrate::STEPS.iter().map(|step| format!("{}.sql", step.name)).collect();
     assert_eq!(names(&postgres), steps, "every file is a step");
@@ -140,8 +139,17 @@ fn every_table_and_column_says_what_a_row_means() {
 #[test]
 fn sql_is_in_lower_case_and_free_of_what_a_distributed_database_lacks() {
     const BANNED: [&str; 11] = [
-        "serial", "bigserial", "sequence", "nextval", "trigger", "listen", "notify", "lock table",
-        "pg_advisory", "advisory", "for update",
+        "serial",
+        "bigserial",
+        "sequence",
+        "nextval",
+        "trigger",
+        "listen",
+        "notify",
+        "lock table",
+        "pg_advisory",
+        "advisory",
+        "for update",
     ];
     let files = FOLDERS.iter().flat_map(|name| folder(name)).map(|(name, text)| {
         let code: Vec<_> = text.lines().map(code).collect();
@@ -152,8 +160,7 @@ fn sql_is_in_lower_case_and_free_of_what_a_distributed_database_lacks() {
     let mut looked = 0;
     for (name, text) in files.chain(statements) {
         assert_eq!(text, text.to_lowercase(), "{name}");
-        let words: Vec<_> =
-            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let words: Vec<_> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
         let text = format!(" {} ", words.join(" "));
         for banned in BANNED {
             assert!(!text.contains(&format!(" {banned} ")), "{name}: {banned}");

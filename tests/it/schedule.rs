@@ -186,8 +186,7 @@ fn the_first_keys_sign_at_once_and_every_later_one_waits_its_lead() {
     assert_eq!(signer(&keys, switch), Some("ES256-2"));
 
     // A line that is configured later.
-    let later =
-        Policy { algorithms: vec![Algorithm::Es256, Algorithm::Ps256], ..policy.clone() };
+    let later = Policy { algorithms: vec![Algorithm::Es256, Algorithm::Ps256], ..policy.clone() };
     maintain(&mut keys, &later, switch);
     let first = keys.iter().find(|key| key.algorithm == Algorithm::Ps256).unwrap();
     assert_eq!(first.times.publish_at, switch + secs(10));

@@ -184,8 +184,7 @@ impl Differ<'_> {
 
     /// Whether an operator has deleted what an earlier `apply` made; the report then says so.
     fn is_left_deleted(&mut self, kind: &'static str, id: &str, exists: bool) -> bool {
-        let known =
-            || self.state.applied.iter().any(|one| one.kind == kind && one.object_id == id);
+        let known = || self.state.applied.iter().any(|one| one.kind == kind && one.object_id == id);
         if exists || !known() {
             return false;
         }

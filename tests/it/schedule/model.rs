@@ -190,8 +190,7 @@ impl World {
             Happening::Rotate(number) => {
                 let algorithm = line(number);
                 let target = &self.target;
-                let steps =
-                    schedule::rotate(&self.rows, target, algorithm, self.now, self.trusted);
+                let steps = schedule::rotate(&self.rows, target, algorithm, self.now, self.trusted);
                 let Ok(steps) = steps else { return };
                 self.see("rotations");
                 let before = self.rows.clone();
