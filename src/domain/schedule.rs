@@ -130,7 +130,7 @@ pub fn plan(keys: &[SigningKey], policy: &Policy, now: Time, certain: bool) -> V
 /// Sees to it that a line has a next key, and that its present one signs until then.
 fn succession(keys: &[SigningKey], policy: &Policy, algorithm: Algorithm, now: Time) -> Vec<Step> {
     let line = || keys.iter().filter(move |key| key.algorithm == algorithm);
-    let epoch = line().map(|key| key.epoch).max().unwrap_or(0) + 1;
+    let epoch = line().map(|key| key.epoch).max().unwrap_or(0).saturating_add(1);
     let create = |epoch, times| Step::Create(NewKey { algorithm, epoch, times });
 
     if keys.is_empty() {
@@ -153,10 +153,12 @@ fn succession(keys: &[SigningKey], policy: &Policy, algorithm: Algorithm, now: T
     steps
 }
 
-/// The same life with another end of signing; the removal never comes earlier than it was.
+/// The same life with another end of signing, long enough for what is configured now; the removal
+/// never comes earlier than it was.
 fn sign_until(times: &Times, sign_until: Time, policy: &Policy) -> Times {
-    let remove_at = times.remove_at.max(sign_until + policy.retention(times.longest_token));
-    Times { sign_until, remove_at, ..*times }
+    let longest_token = times.longest_token.max(policy.longest_token);
+    let remove_at = times.remove_at.max(sign_until + policy.retention(longest_token));
+    Times { sign_until, remove_at, longest_token, ..*times }
 }
 
 /// When longer tokens, caching or skew have been configured, what can still sign stays long enough
@@ -167,9 +169,7 @@ fn lengthening(key: &SigningKey, so_far: &[Step], policy: &Policy, now: Time) ->
     if touched || !key.is_usable() || now >= key.times.sign_until {
         return None;
     }
-    let longest_token = key.times.longest_token.max(policy.longest_token);
-    let wanted = key.times.sign_until + policy.retention(longest_token);
-    let times = Times { longest_token, remove_at: key.times.remove_at.max(wanted), ..key.times };
+    let times = sign_until(&key.times, key.times.sign_until, policy);
     (times != key.times).then(|| reschedule(key, times))
 }
 
@@ -241,7 +241,7 @@ pub fn rotate(
     }
     let mut ending = sign_until(&active.times, switch, policy);
     ending.remove_at =
-        ending.remove_at.max(switch + trusted + policy.retention(active.times.longest_token));
+        ending.remove_at.max(switch + trusted + policy.retention(ending.longest_token));
     let mut beginning = Times { activate_at: switch, ..next.times };
     if later.len() == 1 {
         beginning = sign_until(&beginning, switch + policy.period, policy);
@@ -262,7 +262,7 @@ pub fn joining(
         return (1, plan(keys, policy, now, false));
     }
     let line = || keys.iter().filter(move |key| key.algorithm == algorithm);
-    let epoch = line().map(|key| key.epoch).max().unwrap_or(0) + 1;
+    let epoch = line().map(|key| key.epoch).max().unwrap_or(0).saturating_add(1);
     let shown = now + policy.publish_delay();
     let mut activate_at = shown + policy.lead;
     let mut steps = Vec::new();
@@ -356,9 +356,11 @@ fn turns(key: &SigningKey, now: Time, until: Time) -> Vec<Event> {
     if !key.held {
         turns.push((times.remove_at, Stage::Removed));
     }
+    // A key whose private half is gone still has to leave the JWKS.
+    let has_turns = !key.corrupt && key.compromised_at.is_none();
     turns
         .into_iter()
-        .filter(|(at, _)| key.is_usable() && (now..=until).contains(at))
+        .filter(|(at, _)| has_turns && (now..=until).contains(at))
         .map(|(at, stage)| Event {
             at,
             algorithm: key.algorithm,

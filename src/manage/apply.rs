@@ -50,6 +50,8 @@ impl Desk {
         now: Time,
         keep: impl Fn(&[Generated]) -> Result<(), String>,
     ) -> Result<Report, ManageError> {
+        // Outside the transaction: a second connection, wanted while one is held, may never come.
+        let frame = self.frame(&[], now).await?;
         self.db
             .write(async |tx| {
                 if !options.dry_run {
@@ -61,7 +63,7 @@ impl Desk {
                     secrets: secrets::load_in(tx).await?,
                     applied: applied::load_in(tx).await?,
                 };
-                let frame = self.frame(&[], now).await?;
+                let frame = frame.clone();
                 let plan = match diff::plan(file, &state, frame, &self.secrets, (options, now)) {
                     Ok(plan) => plan,
                     Err(mistakes) => return Ok(Err(ManageError::Invalid(mistakes))),

@@ -87,7 +87,7 @@ pub struct ClientDescription {
 }
 
 /// What a description is held against.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Frame<'a> {
     /// Who issues.
     pub issuer: &'a Issuer,

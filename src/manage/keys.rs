@@ -192,23 +192,21 @@ impl Desk {
         let (epoch, steps) = schedule::joining(&self.proven(&rows), &self.policy, algorithm, now);
         let mut fresh = generate(&steps).await?;
         fresh.insert((algorithm, epoch), private);
-        let done = self
-            .db
+        self.db
             .write(async |tx| {
                 let rows = rows::lock(tx).await?;
                 let proven = self.proven(&rows);
                 let (_, steps) = schedule::joining(&proven, &self.policy, algorithm, now);
                 let done = self.carry_out(tx, &rows, steps, &fresh, now).await?;
+                if !done.iter().any(|one| one.kid == kid) {
+                    // Its place was taken meanwhile; nothing of this may be kept.
+                    return Err(StoreError::Contended);
+                }
                 let event = Event::new(Action::KeyImported, &self.actor, now);
-                audit::add(tx, &Event { kid: Some(&kid), ..event }).await?;
-                Ok(done)
+                audit::add(tx, &Event { kid: Some(&kid), ..event }).await
             })
             .await?;
-        if done.iter().any(|one| one.kid == kid) {
-            Ok(kid)
-        } else {
-            Err(StoreError::Contended.into())
-        }
+        Ok(kid)
     }
 
     /// The rows as the schedule sees them, with those marked that do not prove themselves.

@@ -10,12 +10,18 @@
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
+mod apply;
 mod architecture;
+mod config;
+mod keys;
+mod migrations;
 mod modes;
 mod openapi;
 mod outage;
 mod readme;
 mod replicas;
 mod rotation;
+mod schedule;
 mod smoke;
+mod store;
 mod support;

@@ -128,10 +128,14 @@ impl Differ<'_> {
             if !seen.insert(&described.id) {
                 self.mistakes.push(format!("client {:?}: it occurs twice", described.id));
             }
+            let id = described.id.clone();
+            let before = self.state.clients.iter().find(|one| one.id.as_str() == id);
+            // Before it is checked: what it refers to may have been deleted with it.
+            if self.is_left_deleted("client", &id, before.is_some()) {
+                continue;
+            }
             let checked = described.check(frame, self.now, &mut self.mistakes);
             let Some(wanted) = checked else { continue };
-            let before = self.state.clients.iter().find(|one| one.id == wanted.id);
-            let id = wanted.id.to_string();
             let Some((after, changed)) =
                 self.merge("client", &id, before, wanted, &clients::FIELDS)
             else {
@@ -157,12 +161,7 @@ impl Differ<'_> {
         wanted: T,
         fields: &[Field<T>],
     ) -> Option<(T, Vec<&'static str>)> {
-        let known = fields.iter().any(|(field, ..)| self.applied.contains_key(&(kind, id, *field)));
-        if before.is_none() && known {
-            let note = "deleted by an operator, and left so; to have it again, apply once without \
-                        it and then with it"
-                .to_owned();
-            self.plan.report.changes.push(Change::Note { kind, id: id.to_owned(), note });
+        if self.is_left_deleted(kind, id, before.is_some()) {
             return None;
         }
         let mut after = before.cloned().unwrap_or_else(|| wanted.clone());
@@ -189,6 +188,19 @@ impl Differ<'_> {
             self.plan.report.unchanged += 1;
         }
         Some((after, changed))
+    }
+
+    /// Whether an operator has deleted what an earlier `apply` made; the report then says so.
+    fn is_left_deleted(&mut self, kind: &'static str, id: &str, exists: bool) -> bool {
+        let known = || self.state.applied.iter().any(|one| one.kind == kind && one.object_id == id);
+        if exists || !known() {
+            return false;
+        }
+        let note = "deleted by an operator, and left so; to have it again, apply once without it \
+                    and then with it"
+            .to_owned();
+        self.plan.report.changes.push(Change::Note { kind, id: id.to_owned(), note });
+        true
     }
 
     /// A changed secret is added; a missing one is generated where the file asks for that.

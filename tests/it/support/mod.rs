@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod database;
+pub mod desk;
 pub mod http;
 pub mod process;
 pub mod replica;
