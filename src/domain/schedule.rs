@@ -176,7 +176,10 @@ fn lengthening(key: &SigningKey, so_far: &[Step], policy: &Policy, now: Time) ->
 /// Whether a private half has signed its last. Where the line goes on, its successor must already
 /// sign: no step ever takes the last usable key away.
 fn is_spent(keys: &[SigningKey], key: &SigningKey, policy: &Policy, now: Time) -> bool {
-    if key.destroyed || (now < key.times.sign_until + policy.skew && key.compromised_at.is_none()) {
+    if key.destroyed
+        || key.corrupt
+        || (now < key.times.sign_until + policy.skew && key.compromised_at.is_none())
+    {
         return false;
     }
     let goes_on = policy.algorithms.contains(&key.algorithm);

@@ -11,7 +11,7 @@ mod signer;
 
 pub use jwk::{PublicJwk, thumbprint};
 pub use private::PrivateKey;
-pub use seal::{Opened, open, retire, seal};
+pub use seal::{Opened, amend, check, open, seal};
 pub use signer::Signer;
 
 /// Why key material cannot be used. No message holds any of it.

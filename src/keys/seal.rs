@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, PrivateKey, PublicJwk, Signer};
 use crate::domain::signing_key::{KeyRow, Material};
-use crate::domain::{Algorithm, SigningKey};
+use crate::domain::time::to_micros;
+use crate::domain::{Algorithm, SigningKey, Time};
 use crate::secret::{RootSecrets, SecretId, same};
 
 /// The format of sealed bytes: version, nonce, ciphertext, tag.
@@ -25,8 +26,6 @@ const TAG: usize = 16;
 pub struct Opened {
     /// The public half.
     pub public: PublicJwk,
-    /// The line it belongs to.
-    pub algorithm: Algorithm,
     /// The signer, unless the private half is destroyed.
     pub signer: Option<Arc<Signer>>,
 }
@@ -55,39 +54,31 @@ pub fn seal(
         &private.to_der()?,
         &mut tag,
     )?;
-    let sealed = [&[VERSION][..], &nonce, &text, &tag].concat();
-
-    let mut material = Material {
+    let material = Material {
         public_jwk: public.canonical(),
-        sealed: Some(sealed),
+        sealed: Some([&[VERSION][..], &nonce, &text, &tag].concat()),
         secret_id: id.0,
         mac: Vec::new(),
     };
-    material.mac = vouch(&key, &material, secrets, issuer)?.to_vec();
-    Ok(KeyRow { key, material })
+    let mut row = KeyRow { key, material };
+    row.material.mac = mac(&row, secrets, issuer)?.to_vec();
+    Ok(row)
 }
 
-/// Checks a row and opens its key. `known` is what an earlier look at the same row found: a row once
-/// proven stays proven and a key once opened stays open, even if its root secret is taken away.
+/// Checks a row and opens its key. `known` is the signer that an earlier look at the same key left
+/// behind: it need not be built again.
 pub fn open(
     row: &KeyRow,
     secrets: &RootSecrets,
     issuer: &str,
-    known: Option<&Opened>,
+    known: Option<&Arc<Signer>>,
 ) -> Result<Opened, KeyError> {
+    let public = check(row, secrets, issuer)?;
     let KeyRow { key, material } = row;
-    let public = PublicJwk::from_canonical(&material.public_jwk)
-        .ok_or(KeyError::Corrupt("the public half is not a JWK in canonical form"))?;
-    if public.thumbprint() != key.kid {
-        return Err(KeyError::Corrupt("the kid is not the thumbprint of the public half"));
-    }
-    let known = known.filter(|known| known.public == public && known.algorithm == key.algorithm);
-    if known.is_none() {
-        check(row, secrets, issuer)?;
-    }
-    let signer = match (&material.sealed, known.and_then(|known| known.signer.clone())) {
+    let known = known.filter(|one| one.kid() == key.kid && one.algorithm() == key.algorithm);
+    let signer = match (&material.sealed, known) {
         (None, _) => None,
-        (Some(_), Some(signer)) => Some(signer),
+        (Some(_), Some(signer)) => Some(Arc::clone(signer)),
         (Some(sealed), None) => {
             let id = SecretId(material.secret_id);
             let signer = Signer::new(&unseal(sealed, key, id, secrets, issuer)?)?;
@@ -97,48 +88,67 @@ pub fn open(
             Some(Arc::new(signer))
         }
     };
-    Ok(Opened { public, algorithm: key.algorithm, signer })
+    Ok(Opened { public, signer })
 }
 
-/// What vouches for a row whose private half is about to be destroyed.
-pub fn retire(
+/// Changes a row that proves itself, and vouches for the result. A row that does not prove itself
+/// is never vouched for: that would turn what somebody planted into a key of ours.
+pub fn amend(
     row: &KeyRow,
     secrets: &RootSecrets,
     issuer: &str,
-) -> Result<(SecretId, [u8; 32]), KeyError> {
-    let id = secrets.current();
-    let material = Material { sealed: None, secret_id: id.0, ..row.material.clone() };
-    Ok((id, vouch(&row.key, &material, secrets, issuer)?))
+    change: impl FnOnce(&mut KeyRow),
+) -> Result<KeyRow, KeyError> {
+    check(row, secrets, issuer)?;
+    let mut amended = row.clone();
+    change(&mut amended);
+    amended.material.mac = mac(&amended, secrets, issuer)?.to_vec();
+    Ok(amended)
 }
 
-fn check(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<(), KeyError> {
-    let expected = vouch(&row.key, &row.material, secrets, issuer)?;
-    if same(&expected, &row.material.mac) {
-        Ok(())
-    } else {
-        Err(KeyError::Corrupt("its MAC is wrong: somebody without the root secret wrote it"))
+/// Whether a row proves itself; its public half if it does.
+pub fn check(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<PublicJwk, KeyError> {
+    let public = PublicJwk::from_canonical(&row.material.public_jwk)
+        .ok_or(KeyError::Corrupt("the public half is not a JWK in canonical form"))?;
+    if public.thumbprint() != row.key.kid {
+        return Err(KeyError::Corrupt("the kid is not the thumbprint of the public half"));
     }
+    if !same(&mac(row, secrets, issuer)?, &row.material.mac) {
+        return Err(KeyError::Corrupt(
+            "its MAC is wrong: somebody without the root secret wrote it",
+        ));
+    }
+    Ok(public)
 }
 
-/// The MAC of everything about a row that makes it this key. Its times are not part of it: they
-/// change with every rescheduling, and whoever can write them can do no more than stop the line.
-fn vouch(
-    key: &SigningKey,
-    material: &Material,
-    secrets: &RootSecrets,
-    issuer: &str,
-) -> Result<[u8; 32], KeyError> {
+/// The MAC of everything in a row. The times and flags are part of it: whoever could write those
+/// could make an unpublished key sign, or bring back one that was stolen.
+fn mac(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<[u8; 32], KeyError> {
+    let KeyRow { key, material } = row;
     let row_key = secrets
         .row_key(SecretId(material.secret_id))
         .ok_or(KeyError::UnknownSecret(material.secret_id))?;
-    let sealed: &[u8] = material.sealed.as_deref().unwrap_or(b"");
+    let times = &key.times;
+    let number = |number: i64| number.to_be_bytes();
+    let state = [
+        number(key.epoch),
+        number(key.created_at.micros()),
+        number(times.publish_at.micros()),
+        number(times.activate_at.micros()),
+        number(times.sign_until.micros()),
+        number(times.remove_at.micros()),
+        number(to_micros(times.longest_token)),
+        number(i64::from(key.held)),
+        number(key.compromised_at.map_or(-1, Time::micros)),
+        number(i64::from(material.sealed.is_some())),
+    ];
     Ok(row_key.mac(&[
         issuer.as_bytes(),
         key.kid.as_bytes(),
         key.algorithm.name().as_bytes(),
-        &key.epoch.to_be_bytes(),
+        state.as_flattened(),
         material.public_jwk.as_bytes(),
-        sealed,
+        material.sealed.as_deref().unwrap_or_default(),
     ]))
 }
 

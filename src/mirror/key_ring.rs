@@ -17,6 +17,7 @@ use crate::secret::RootSecrets;
 pub struct RingKey {
     /// Its schedule.
     pub key: SigningKey,
+
     /// What its row proved to hold; `None` if it is not to be trusted, or not readable here.
     pub opened: Option<Opened>,
     /// Why it could not be opened.
@@ -57,14 +58,29 @@ impl Jwks {
 }
 
 impl KeyRing {
-    /// Opens the rows. What `before` had opened stays open.
+    /// Opens the rows. What `before` had opened stays as it was if its root secret has been taken
+    /// away meanwhile: a key once opened stays open.
     pub fn load(rows: Vec<KeyRow>, secrets: &RootSecrets, issuer: &str, before: &KeyRing) -> Self {
         let keys = rows.into_iter().map(|row| {
-            let known = before.find(&row.key.kid).and_then(|known| known.opened.as_ref());
-            let opened = keys::open(&row, secrets, issuer, known);
-            let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
-            let trouble = opened.as_ref().err().map(ToString::to_string);
-            RingKey { key: SigningKey { corrupt, ..row.key }, opened: opened.ok(), trouble }
+            let known = before.find(&row.key.kid).filter(|known| known.opened.is_some());
+            let signer = known.and_then(|known| known.opened.as_ref()?.signer.as_ref());
+            match (keys::open(&row, secrets, issuer, signer), known) {
+                (Err(KeyError::UnknownSecret(id)), Some(known)) => {
+                    let trouble = KeyError::UnknownSecret(id).to_string();
+                    let mut kept = RingKey { trouble: Some(trouble), ..known.clone() };
+                    if row.key.destroyed
+                        && let Some(opened) = &mut kept.opened
+                    {
+                        opened.signer = None;
+                    }
+                    kept
+                }
+                (opened, _) => {
+                    let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
+                    let trouble = opened.as_ref().err().map(ToString::to_string);
+                    RingKey { key: SigningKey { corrupt, ..row.key }, opened: opened.ok(), trouble }
+                }
+            }
         });
         Self { keys: keys.collect(), ..Self::default() }
     }

@@ -4,7 +4,9 @@ use serde_json::Value;
 use sqlx::types::Json;
 
 use super::db::args;
-use super::value::{claims, column, corrupt, parsed, resources_json, scopes, scopes_json, texts};
+use super::value::{
+    claims, column, corrupt, parsed, readable, resources_json, scopes, scopes_json, texts,
+};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
 use crate::domain::{AuthMethod, Client, ClientId, GrantType, ResourceId, Time};
@@ -98,13 +100,13 @@ impl TryFrom<Row> for Client {
 /// Every client.
 pub async fn load(db: &Db) -> Result<Vec<Client>, StoreError> {
     let rows: Vec<Row> = db.all(&CLIENTS, args![]).await?;
-    rows.into_iter().map(Client::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Every client, as seen by a transaction.
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<Client>, StoreError> {
     let rows: Vec<Row> = tx.all(&CLIENTS, args![]).await?;
-    rows.into_iter().map(Client::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Registers a client, or changes it. Whether it is disabled stays as it is: that is a state of its

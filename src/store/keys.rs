@@ -1,7 +1,7 @@
 //! Rows of signing keys. What a row's bytes mean, and whether it proves itself, is for `keys/`.
 
 use super::db::args;
-use super::value::{column, corrupt};
+use super::value::{column, corrupt, readable};
 use super::versions::{self, Part};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::signing_key::{KeyRow, Material};
@@ -19,14 +19,11 @@ statements! {
               activate_at, sign_until, remove_at, longest_token, held, compromised_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, null)
          on conflict do nothing";
-    KEY_RESCHEDULE on Both =
-        "update signing_keys set publish_at = $2, activate_at = $3, sign_until = $4,
-                remove_at = $5, longest_token = $6
-         where kid = $1 and compromised_at is null";
-    KEY_DESTROY on Both =
-        "update signing_keys set sealed = null, secret_id = $2, mac = $3
-         where kid = $1 and sealed is not null";
-    KEY_HOLD on Both = "update signing_keys set held = $2 where kid = $1";
+    KEY_UPDATE on Both =
+        "update signing_keys set sealed = $2, secret_id = $3, mac = $4, publish_at = $5,
+                activate_at = $6, sign_until = $7, remove_at = $8, longest_token = $9, held = $10,
+                compromised_at = $11
+         where kid = $1";
 }
 
 #[derive(sqlx::FromRow)]
@@ -83,20 +80,21 @@ impl TryFrom<Row> for KeyRow {
     }
 }
 
-fn rows(rows: Vec<Row>) -> Result<Vec<KeyRow>, StoreError> {
-    rows.into_iter().map(KeyRow::try_from).collect()
-}
-
 /// Every key, from genesis to tombstones.
 pub async fn load(db: &Db) -> Result<Vec<KeyRow>, StoreError> {
-    rows(db.all(&KEYS, args![]).await?)
+    Ok(readable::<Row, _>(db.all(&KEYS, args![]).await?))
 }
 
 /// Announces a change of keys, which locks out every other such change until the commit, and then
 /// reads the keys as they are.
 pub async fn lock(tx: &mut Tx) -> Result<Vec<KeyRow>, StoreError> {
     versions::bump(tx, Part::Keys).await?;
-    rows(tx.all(&KEYS, args![]).await?)
+    load_in(tx).await
+}
+
+/// Every key, as seen by a transaction.
+pub async fn load_in(tx: &mut Tx) -> Result<Vec<KeyRow>, StoreError> {
+    Ok(readable::<Row, _>(tx.all(&KEYS, args![]).await?))
 }
 
 /// Adds a key; false if its place in the line, or its kid, is taken.
@@ -127,30 +125,23 @@ pub async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool, StoreError> {
     Ok(added == 1)
 }
 
-/// Gives a key other times.
-pub async fn reschedule(tx: &mut Tx, kid: &str, times: &Times) -> Result<(), StoreError> {
+/// Writes everything about a key that can change. A private half that is gone stays gone: the row
+/// that is written was read under the same lock.
+pub async fn update(tx: &mut Tx, row: &KeyRow) -> Result<(), StoreError> {
+    let KeyRow { key, material } = row;
+    let times = &key.times;
     let args = args![
-        kid,
+        &key.kid,
+        material.sealed.as_deref(),
+        i64::from(material.secret_id),
+        material.mac.as_slice(),
         times.publish_at.micros(),
         times.activate_at.micros(),
         times.sign_until.micros(),
         times.remove_at.micros(),
         to_micros(times.longest_token),
+        key.held,
+        key.compromised_at.map(Time::micros),
     ];
-    tx.run(&KEY_RESCHEDULE, args).await.map(drop)
-}
-
-/// Erases a private half; `secret_id` and `mac` vouch for what is left. False if it is gone.
-pub async fn destroy(
-    tx: &mut Tx,
-    kid: &str,
-    secret_id: u8,
-    mac: &[u8],
-) -> Result<bool, StoreError> {
-    Ok(tx.run(&KEY_DESTROY, args![kid, i64::from(secret_id), mac]).await? == 1)
-}
-
-/// Keeps a key in the JWKS beyond its time, or lets it go. False if there is no such key.
-pub async fn hold(tx: &mut Tx, kid: &str, held: bool) -> Result<bool, StoreError> {
-    Ok(tx.run(&KEY_HOLD, args![kid, held]).await? == 1)
+    tx.run(&KEY_UPDATE, args).await.map(drop)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 
 use super::db::args;
-use super::value::{claims, column};
+use super::value::{claims, column, readable};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Invalid, Resource, ResourceId, Scope, ScopeDefinition, Time};
 
@@ -58,13 +58,13 @@ fn definitions(value: &Value) -> Result<Vec<ScopeDefinition>, Invalid> {
 /// Every resource.
 pub async fn load(db: &Db) -> Result<Vec<Resource>, StoreError> {
     let rows: Vec<Row> = db.all(&RESOURCES, args![]).await?;
-    rows.into_iter().map(Resource::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Every resource, as seen by a transaction.
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<Resource>, StoreError> {
     let rows: Vec<Row> = tx.all(&RESOURCES, args![]).await?;
-    rows.into_iter().map(Resource::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Registers a resource, or changes it.

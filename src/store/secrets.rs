@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::db::args;
-use super::value::{column, corrupt};
+use super::value::{column, corrupt, readable};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{ClientId, Time};
 use crate::secret::{SecretDigest, SecretId};
@@ -84,13 +84,13 @@ impl TryFrom<Row> for StoredSecret {
 /// Every secret, oldest first for each client.
 pub async fn load(db: &Db) -> Result<Vec<StoredSecret>, StoreError> {
     let rows: Vec<Row> = db.all(&SECRETS, args![]).await?;
-    rows.into_iter().map(StoredSecret::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Every secret, as seen by a transaction.
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<StoredSecret>, StoreError> {
     let rows: Vec<Row> = tx.all(&SECRETS, args![]).await?;
-    rows.into_iter().map(StoredSecret::try_from).collect()
+    Ok(readable(rows))
 }
 
 /// Adds a secret.

@@ -22,6 +22,19 @@ pub(super) fn column<T, E>(
     parsed.map_err(|_| corrupt(table, key, column))
 }
 
+/// The rows that can be read. One that cannot (a newer version wrote it, or a hand) is named in the
+/// log and left out: it must not take all the others with it.
+pub(super) fn readable<R, T>(rows: Vec<R>) -> Vec<T>
+where
+    T: TryFrom<R, Error = StoreError>,
+{
+    let known = |row| {
+        let said = |error: &StoreError| tracing::error!(%error, "a row is left out");
+        T::try_from(row).inspect_err(said).ok()
+    };
+    rows.into_iter().filter_map(known).collect()
+}
+
 /// The texts of a JSON list.
 pub(super) fn texts(value: &Value) -> Result<Vec<&str>, Invalid> {
     let list = value.as_array().ok_or(Invalid("not a list"))?;
