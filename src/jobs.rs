@@ -45,6 +45,7 @@ pub struct Keeper {
 impl Keeper {
     /// One beat. Nothing in it can fail the process: what does not work now is tried again.
     pub async fn beat(&mut self) {
+        self.mirror.notes.forget_old(self.clock.now());
         if self.poll().await {
             self.maintain().await;
             self.write_notes().await;
@@ -107,7 +108,6 @@ impl Keeper {
 
     /// Writes down what the token path noted.
     pub async fn write_notes(&self) {
-        self.mirror.notes.forget_old(self.clock.now());
         let (uses, runs) = self.mirror.notes.take();
         if uses.is_empty() && runs.is_empty() {
             return;

@@ -8,7 +8,7 @@ use super::context::{Context, context};
 use super::table::{list, table};
 use super::{Global, print_json};
 use crate::error::Exit;
-use crate::manage::clients::{ClientView, WithSecret};
+use crate::manage::clients::{ClientView, NewSecret};
 use crate::manage::describe::ClientDescription;
 
 #[derive(Debug, Subcommand)]
@@ -130,13 +130,13 @@ impl Clients {
     }
 }
 
-fn show_secret(global: &Global, created: &WithSecret) -> Result<(), Exit> {
+fn show_secret(global: &Global, created: &NewSecret) -> Result<(), Exit> {
     if global.json {
         return print_json(created);
     }
-    println!("client_id      {}", created.client.id);
+    println!("client_id      {}", created.client_id);
     if let Some(secret) = &created.client_secret {
-        println!("client_secret  {secret}");
+        println!("client_secret  {}", secret.expose());
         println!("\nThe secret is shown this once; only a digest of it is kept.");
     }
     Ok(())

@@ -18,6 +18,7 @@ use crate::domain::{ClientId, Time};
 use crate::secret::ClientSecret;
 use crate::store::applied::{self, AppliedField};
 use crate::store::audit::{self, Action, Event};
+use crate::store::db::LONG;
 use crate::store::versions::{self, Part};
 use crate::store::{StoreError, Tx, clients, resources, secrets};
 use diff::{Plan, State};
@@ -53,7 +54,7 @@ impl Desk {
         // Outside the transaction: a second connection, wanted while one is held, may never come.
         let frame = self.frame(&[], now).await?;
         self.db
-            .write(async |tx| {
+            .write_within(LONG, async |tx| {
                 if !options.dry_run {
                     versions::bump(tx, Part::Directory).await?;
                 }

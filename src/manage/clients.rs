@@ -1,6 +1,6 @@
 //! Clients: register, look at, switch off and on, delete, and change their secrets.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::describe::{ClientDescription, Frame};
@@ -67,15 +67,18 @@ pub struct SecretView {
     pub last_used_at: Option<String>,
 }
 
-/// A client together with a secret that is shown this once.
+/// A client's name together with a secret that is shown this once.
 #[derive(Debug, Serialize)]
-pub struct WithSecret {
-    /// The client.
-    #[serde(flatten)]
-    pub client: ClientView,
+pub struct NewSecret {
+    /// Whose.
+    pub client_id: String,
     /// The secret, if one was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    pub client_secret: Option<ClientSecret>,
+}
+
+fn exposed<S: Serializer>(secret: &Option<ClientSecret>, to: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(ClientSecret::expose).serialize(to)
 }
 
 /// One field of a client for views and comparisons: its name, its value, and how to copy it.
@@ -202,7 +205,7 @@ impl Desk {
         &self,
         description: &ClientDescription,
         now: Time,
-    ) -> Result<WithSecret, ManageError> {
+    ) -> Result<NewSecret, ManageError> {
         let (client, chosen) = self.described(description, now).await?;
         let made = chosen.is_none() && client.auth_method != AuthMethod::None;
         let secret = if made { Some(ClientSecret::generate()) } else { chosen };
@@ -225,8 +228,7 @@ impl Desk {
         if !created {
             return Err(ManageError::Exists { kind: "client", id: client.id.to_string() });
         }
-        let client_secret = secret.filter(|_| made).map(|secret| secret.expose().to_owned());
-        Ok(WithSecret { client: self.client(client.id.as_str()).await?, client_secret })
+        Ok(NewSecret { client_id: client.id.to_string(), client_secret: secret.filter(|_| made) })
     }
 
     /// The client and the chosen secret of a description, or every mistake in it.
@@ -274,7 +276,7 @@ impl Desk {
     }
 
     /// Gives a client a new secret; the present one works for another day.
-    pub async fn rotate_secret(&self, id: &str, now: Time) -> Result<WithSecret, ManageError> {
+    pub async fn rotate_secret(&self, id: &str, now: Time) -> Result<NewSecret, ManageError> {
         if self.client(id).await?.auth_method == AuthMethod::None.name() {
             return Err(ManageError::invalid(format!(
                 "client {id:?} is public (auth_method \"none\"): it has no secret"
@@ -282,11 +284,11 @@ impl Desk {
         }
         let secret = ClientSecret::generate();
         self.change(id, Action::ClientChanged, now, async |tx, id| {
+            self.take_back_unused(tx, id, now).await?;
             self.add_secret(tx, id, &secret, now).await.map(|()| true)
         })
         .await?;
-        let client_secret = Some(secret.expose().to_owned());
-        Ok(WithSecret { client: self.client(id).await?, client_secret })
+        Ok(NewSecret { client_id: id.to_owned(), client_secret: Some(secret) })
     }
 
     /// One act on one existing client, announced and audited.
@@ -302,16 +304,32 @@ impl Desk {
             .db
             .write(async |tx| {
                 versions::bump(tx, Part::Directory).await?;
-                if !clients::load_in(tx).await?.iter().any(|other| other.id == client) {
+                if !clients::exists(tx, &client).await? || !act(tx, &client).await? {
                     return Ok(false);
                 }
-                act(tx, &client).await?;
                 let event = Event::new(action, &self.actor, now);
                 audit::add(tx, &Event { client: Some(&client), ..event }).await?;
                 Ok(true)
             })
             .await?;
         if found { Ok(()) } else { Err(not_found(id)) }
+    }
+
+    /// Takes back a second secret that nobody ever used: most likely the answer that held it was
+    /// lost, and this is the second try. Without this, the third secret would push out the first,
+    /// which is the one at work.
+    async fn take_back_unused(
+        &self,
+        tx: &mut Tx,
+        client: &ClientId,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut live = secrets::of(tx, client).await?;
+        live.retain(|one| one.is_live(now));
+        let unused = live.pop().filter(|one| !live.is_empty() && one.last_used_at.is_none());
+        let Some(unused) = unused else { return Ok(()) };
+        secrets::delete(tx, unused.id).await?;
+        self.retired(tx, client, json!({ "hint": unused.hint }), now).await
     }
 
     /// Adds a secret to a client and lets its predecessor live for [`OVERLAP`]; any older one goes,
@@ -323,18 +341,19 @@ impl Desk {
         secret: &ClientSecret,
         now: Time,
     ) -> Result<(), StoreError> {
-        let mut older = secrets::load_in(tx).await?;
-        older.retain(|one| one.client == *client && one.is_live(now));
-        if let Some(predecessor) = older.pop() {
-            let end = now + OVERLAP;
-            secrets::expire(tx, predecessor.id, predecessor.expires_at.unwrap_or(end).min(end))
-                .await?;
-        }
-        for retired in &older {
+        let mut older = secrets::of(tx, client).await?;
+        older.retain(|one| one.is_live(now));
+        let predecessor = older.pop();
+        for retired in older {
             secrets::delete(tx, retired.id).await?;
-            let event = Event::new(Action::ClientSecretRetired, &self.actor, now);
-            let detail = json!({ "hint": retired.hint });
-            audit::add(tx, &Event { client: Some(client), detail, ..event }).await?;
+            self.retired(tx, client, json!({ "hint": retired.hint }), now).await?;
+        }
+        if let Some(predecessor) = predecessor {
+            let end = now + OVERLAP;
+            let end = predecessor.expires_at.unwrap_or(end).min(end);
+            secrets::expire(tx, predecessor.id, end).await?;
+            let detail = json!({ "hint": predecessor.hint, "works_until": shown(end) });
+            self.retired(tx, client, detail, now).await?;
         }
         let stored = StoredSecret {
             id: row_id(now),
@@ -349,6 +368,17 @@ impl Desk {
         secrets::insert(tx, &stored).await?;
         let event = Event::new(Action::ClientSecretAdded, &self.actor, now);
         let detail = json!({ "hint": stored.hint });
+        audit::add(tx, &Event { client: Some(client), detail, ..event }).await
+    }
+
+    async fn retired(
+        &self,
+        tx: &mut Tx,
+        client: &ClientId,
+        detail: Value,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let event = Event::new(Action::ClientSecretRetired, &self.actor, now);
         audit::add(tx, &Event { client: Some(client), detail, ..event }).await
     }
 }

@@ -52,11 +52,8 @@ impl Poller {
     /// Asks once, and reloads what changed. An error leaves everything as it was, only older.
     pub async fn poll(&mut self) -> Result<Reloaded, StoreError> {
         let late = StoreError::Unavailable("no answer to the poll in time".to_owned());
-        timeout(PATIENCE, self.ask()).await.unwrap_or(Err(late))
-    }
-
-    async fn ask(&mut self) -> Result<Reloaded, StoreError> {
-        let (versions, sample) = versions::poll(&self.db, &self.clock).await?;
+        let asked = timeout(PATIENCE, versions::poll(&self.db, &self.clock)).await;
+        let (versions, sample) = asked.unwrap_or(Err(late))?;
         let changed = |part: fn(&Versions) -> versions::Version| {
             self.seen.is_none_or(|seen| part(&seen) != part(&versions))
         };

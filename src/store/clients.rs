@@ -31,6 +31,7 @@ statements! {
              updated_at = excluded.updated_at";
     CLIENT_SET_DISABLED on Both =
         "update clients set disabled_at = $2, updated_at = $3 where id = $1";
+    CLIENT_EXISTS on Both = "select id from clients where id = $1";
     CLIENT_DELETE on Both = "delete from clients where id = $1";
 }
 
@@ -107,6 +108,12 @@ pub async fn load(db: &Db) -> Result<Vec<Client>, StoreError> {
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<Client>, StoreError> {
     let rows: Vec<Row> = tx.all(&CLIENTS, args![]).await?;
     Ok(readable(rows))
+}
+
+/// Whether there is such a client, even one that this version cannot read.
+pub async fn exists(tx: &mut Tx, id: &ClientId) -> Result<bool, StoreError> {
+    let found: Option<(String,)> = tx.one(&CLIENT_EXISTS, args![id.as_str()]).await?;
+    Ok(found.is_some())
 }
 
 /// Registers a client, or changes it. Whether it is disabled stays as it is: that is a state of its

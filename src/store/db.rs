@@ -20,6 +20,7 @@ use sqlx::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
 use super::{On, Statement};
 
@@ -27,85 +28,17 @@ use super::{On, Statement};
 /// 503 now than by an answer that its own timeout cuts off.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Longest wait for an act that an operator started and waits for.
+pub const LONG: Duration = Duration::from_secs(600);
+
 /// Longest wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
 
 /// A connection that has been idle for longer is looked at before it is used.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(500);
 
 /// How often a transaction that lost a race is tried again.
 const RETRIES: u64 = 8;
-
-/// Why the store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No connection, no answer in time, or the database is shutting down: nothing was written.
-    #[error("the database is out of reach: {0}")]
-    Unavailable(String),
-    /// The transaction lost a race, again and again; nothing was written.
-    #[error("the database is contended: the transaction lost every race")]
-    Contended,
-    /// A row with this key is there already; nothing was written.
-    #[error("a row with this key exists already")]
-    Conflict,
-    /// The connection broke while the commit was under way: it happened, or it did not. Every act
-    /// of ours can be repeated or looked up, so the caller does that.
-    #[error("the connection broke during the commit; whether it took effect is unknown")]
-    Unknown,
-    /// A row holds what no code of ours writes.
-    #[error("a row that cannot be: {0}")]
-    Corrupt(String),
-    /// Anything else the database says.
-    #[error("the database refuses: {0}")]
-    Fault(String),
-}
-
-impl StoreError {
-    /// A coarse class for the metric.
-    pub const fn class(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "unavailable",
-            Self::Contended => "contended",
-            Self::Conflict => "conflict",
-            Self::Unknown => "unknown_outcome",
-            Self::Corrupt(_) => "corrupt",
-            Self::Fault(_) => "fault",
-        }
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        let sqlx::Error::Database(said) = &error else {
-            return match error {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                    Self::Corrupt(error.to_string())
-                }
-                sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
-                other => Self::Fault(other.to_string()),
-            };
-        };
-        if said.is_unique_violation() {
-            return Self::Conflict;
-        }
-        match said.code().as_deref().unwrap_or("") {
-            // Postgres: serialization failure, deadlock, lock timeout. SQLite: busy, locked.
-            "40001" | "40P01" | "55P03" | "5" | "6" | "261" | "517" => Self::Contended,
-            // SQLite: the disk is full, or it fails.
-            "13" | "10" => Self::Unavailable(said.message().to_owned()),
-            // Postgres: connection lost, out of resources, shutting down, starting up, a standby.
-            code if ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class)) => {
-                Self::Unavailable(said.message().to_owned())
-            }
-            code => Self::Fault(format!("{} ({code})", said.message())),
-        }
-    }
-}
 
 /// The closed set of values that cross the seam.
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +94,9 @@ impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, Sqli
 {}
 
 macro_rules! bound {
+    ($query:expr, $persistent:expr, $args:expr) => {
+        bound!($query.persistent($persistent), $args)
+    };
     ($query:expr, $args:expr) => {
         $args.iter().fold($query, |query, arg| match *arg {
             Arg::Int(v) => query.bind(v),
@@ -214,8 +150,9 @@ enum Pool {
 /// A transaction; [`Db::write`] makes it and commits it.
 #[derive(Debug)]
 pub enum Tx {
-    /// On Postgres.
-    Postgres(Transaction<'static, Postgres>),
+    /// On Postgres. A pooler in transaction mode must see no named statement: two clients of ours would give
+    /// the same name to different statements on one server connection.
+    Postgres(Transaction<'static, Postgres>, Pooler),
     /// On SQLite's one writer, begun as a writer so that it cannot fail half-way for being busy.
     Sqlite(Transaction<'static, Sqlite>),
 }
@@ -268,13 +205,13 @@ impl Db {
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
-        patient(async {
+        within(PATIENCE, async {
             Ok(match &self.pool {
                 Pool::Postgres { pool, pooler: Pooler::None } => {
                     bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
                 }
                 Pool::Postgres { pool, pooler: Pooler::Transaction } => {
-                    let mut tx = Tx::Postgres(pool.begin().await?);
+                    let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
                     let rows = tx.all(statement, args).await?;
                     tx.commit().await?;
                     rows
@@ -305,8 +242,17 @@ impl Db {
         &self,
         act: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_within(PATIENCE, act).await
+    }
+
+    /// The same for an act that may take its time: a migration, a file with a thousand clients.
+    pub async fn write_within<T>(
+        &self,
+        patience: Duration,
+        act: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         for attempt in 0..RETRIES {
-            match self.attempt(&act).await {
+            match self.attempt(patience, &act).await {
                 Err(StoreError::Contended) => {
                     let longest = 5u64.saturating_mul(1 << attempt.min(6));
                     let pause = rand::random_range(0..=longest);
@@ -320,11 +266,12 @@ impl Db {
 
     async fn attempt<T>(
         &self,
+        patience: Duration,
         act: &impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (tx, value) = patient(async {
+        let (tx, value) = within(patience, async {
             let mut tx = match &self.pool {
-                Pool::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+                Pool::Postgres { pool, pooler } => Tx::Postgres(pool.begin().await?, *pooler),
                 Pool::Sqlite { writer, .. } => {
                     Tx::Sqlite(writer.begin_with("begin immediate").await?)
                 }
@@ -364,8 +311,11 @@ impl Tx {
     ) -> Result<u64, StoreError> {
         let sql = statement.sql;
         Ok(match self {
-            Tx::Postgres(tx) => {
-                bound!(sqlx::query::<Postgres>(sql), args).execute(&mut **tx).await?.rows_affected()
+            Tx::Postgres(tx, pooler) => {
+                bound!(sqlx::query::<Postgres>(sql), *pooler == Pooler::None, args)
+                    .execute(&mut **tx)
+                    .await?
+                    .rows_affected()
             }
             Tx::Sqlite(tx) => {
                 bound!(sqlx::query::<Sqlite>(sql), args).execute(&mut **tx).await?.rows_affected()
@@ -381,8 +331,10 @@ impl Tx {
     ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
         Ok(match self {
-            Tx::Postgres(tx) => {
-                bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(&mut **tx).await?
+            Tx::Postgres(tx, pooler) => {
+                bound!(sqlx::query_as::<Postgres, T>(sql), *pooler == Pooler::None, args)
+                    .fetch_all(&mut **tx)
+                    .await?
             }
             Tx::Sqlite(tx) => {
                 bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(&mut **tx).await?
@@ -402,7 +354,7 @@ impl Tx {
     /// Runs a script of several statements, without parameters: a migration.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), StoreError> {
         match self {
-            Tx::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+            Tx::Postgres(tx, _) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
             Tx::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
         }
         Ok(())
@@ -410,7 +362,7 @@ impl Tx {
 
     async fn commit(self) -> Result<(), StoreError> {
         let done = match self {
-            Tx::Postgres(tx) => tx.commit().await,
+            Tx::Postgres(tx, _) => tx.commit().await,
             Tx::Sqlite(tx) => tx.commit().await,
         };
         done.map_err(|error| match StoreError::from(error) {
@@ -421,16 +373,20 @@ impl Tx {
     }
 }
 
-async fn patient<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn within<T>(
+    patience: Duration,
+    act: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let late = || StoreError::Unavailable("no answer in time".to_owned());
-    timeout(PATIENCE, act).await.unwrap_or_else(|_| Err(late()))
+    timeout(patience, act).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn open_postgres(open: &Open<'_>) -> Result<Pool, StoreError> {
     // The parser's message may repeat the URL, and with it the password.
     let options = PgConnectOptions::from_str(open.url)
         .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
-    let mut options = options.application_name("jeton");
+    // PgBouncer refuses start-up parameters that it does not know.
+    let mut options = options.application_name("jeton").extra_float_digits(None);
     if open.pooler == Pooler::Transaction {
         options = options.statement_cache_capacity(0);
     }

@@ -1,7 +1,7 @@
 //! The schema's steps. A step runs in one transaction that first claims its number: of any number
 //! of processes that migrate at once, one applies each step and the others wait for it and go on.
 
-use super::db::args;
+use super::db::{LONG, args};
 use super::{Db, StoreError, Tx, native, statements};
 use crate::domain::Time;
 
@@ -72,12 +72,12 @@ pub async fn migrate(db: &Db, now: Time, mut applied: impl FnMut(&Step)) -> Resu
             continue;
         }
         let ours = db
-            .write(async |tx| {
+            .write_within(LONG, async |tx| {
                 native::limit_lock_wait(tx).await?;
                 if tx.run(&STEP_CLAIM, args![step.number, now.micros()]).await? == 0 {
                     return Ok(false);
                 }
-                let text = if matches!(tx, Tx::Postgres(_)) { step.postgres } else { step.sqlite };
+                let text = if matches!(tx, Tx::Postgres(..)) { step.postgres } else { step.sqlite };
                 tx.script(text).await?;
                 Ok(true)
             })

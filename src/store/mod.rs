@@ -9,6 +9,7 @@ pub mod applied;
 pub mod audit;
 pub mod clients;
 pub mod db;
+mod error;
 mod failpoint;
 pub mod instance;
 pub mod keys;
@@ -19,7 +20,8 @@ pub mod secrets;
 mod value;
 pub mod versions;
 
-pub use db::{Db, Open, Pooler, StoreError, Tx};
+pub use db::{Db, Open, Pooler, Tx};
+pub use error::StoreError;
 pub use failpoint::Fault;
 
 /// Which databases a statement is for.

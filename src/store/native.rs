@@ -28,7 +28,7 @@ pub async fn server_time(db: &Db, clock: &Clock) -> Result<Sample, StoreError> {
 /// Lets this transaction wait at most three seconds for a lock: a migration that queues behind a
 /// long transaction would make everyone else queue behind the migration.
 pub(super) async fn limit_lock_wait(tx: &mut Tx) -> Result<(), StoreError> {
-    if matches!(tx, Tx::Postgres(_)) {
+    if matches!(tx, Tx::Postgres(..)) {
         tx.all::<(String,)>(&LOCK_TIMEOUT_POSTGRES, args![]).await?;
     }
     Ok(())

@@ -12,6 +12,9 @@ statements! {
     SECRETS on Both =
         "select id, client_id, digest, pepper_id, hint, created_at, expires_at, last_used_at
          from client_secrets order by client_id, created_at, id";
+    SECRETS_OF on Both =
+        "select id, client_id, digest, pepper_id, hint, created_at, expires_at, last_used_at
+         from client_secrets where client_id = $1 order by created_at, id";
     SECRET_INSERT on Both =
         "insert into client_secrets
              (id, client_id, digest, pepper_id, hint, created_at, expires_at, last_used_at)
@@ -90,6 +93,12 @@ pub async fn load(db: &Db) -> Result<Vec<StoredSecret>, StoreError> {
 /// Every secret, as seen by a transaction.
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<StoredSecret>, StoreError> {
     let rows: Vec<Row> = tx.all(&SECRETS, args![]).await?;
+    Ok(readable(rows))
+}
+
+/// The secrets of one client, oldest first.
+pub async fn of(tx: &mut Tx, client: &ClientId) -> Result<Vec<StoredSecret>, StoreError> {
+    let rows: Vec<Row> = tx.all(&SECRETS_OF, args![client.as_str()]).await?;
     Ok(readable(rows))
 }
 

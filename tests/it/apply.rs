@@ -135,7 +135,7 @@ async fn what_an_operator_did_survives_the_next_run_with_the_same_file() {
     assert_eq!(contents(&database), before);
     let app = desk.client("app").await.unwrap();
     assert!(app.disabled && app.secrets.len() == 2);
-    assert!(works(&desk, "app", &rotated, at(5 + 24 * 3600)).await);
+    assert!(works(&desk, "app", rotated.expose(), at(5 + 24 * 3600)).await);
     assert!(!works(&desk, "app", "first-secret-of-app", at(5 + 24 * 3600)).await);
 
     // The remedy that the note names: once without it, and then with it.
@@ -413,4 +413,16 @@ async fn three_that_apply_at_once_all_succeed_and_yield_one_state() {
     }
     let created = "select count(*) from audit_events where action = 'client_created'";
     assert_eq!(database.sql(created), ["2"]);
+}
+
+#[actix_web::test]
+async fn a_rotation_that_is_tried_again_takes_back_the_secret_that_nobody_got() {
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    apply(&desk, FILE).await;
+    let lost = desk.rotate_secret("app", at(10)).await.unwrap().client_secret.unwrap();
+    let kept = desk.rotate_secret("app", at(20)).await.unwrap().client_secret.unwrap();
+    assert!(works(&desk, "app", "first-secret-of-app", at(21)).await, "the one at work went");
+    assert!(works(&desk, "app", kept.expose(), at(21)).await);
+    assert!(!works(&desk, "app", lost.expose(), at(21)).await);
 }
