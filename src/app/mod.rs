@@ -3,7 +3,7 @@
 mod prepare;
 mod servers;
 
-pub use prepare::{check_schema, data_directory, desk, open, wait_for_database};
+pub use prepare::{COMMAND, check_schema, claim, data_directory, desk, open, wait_for_database};
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -68,7 +68,8 @@ pub struct Running {
     public_handle: ServerHandle,
     operations_handle: ServerHandle,
     stop: watch::Sender<bool>,
-    keeper: JoinHandle<()>,
+    /// Taken once it has ended by itself.
+    keeper: Option<JoinHandle<()>>,
     watcher: JoinHandle<()>,
 }
 
@@ -83,7 +84,8 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let operations_handle = servers::operations(listener, &health)?;
 
     let db = prepare::open(&settings.database).await?;
-    wait_for_database(&db, &clock).await?;
+    wait_for_database(&db, &clock, prepare::START).await?;
+    prepare::check_owner(&db, settings.issuer.as_ref(), setup.is_dev).await?;
     if setup.migrate {
         migrate::migrate(&db, clock.now(), |step| {
             tracing::info!(step = step.name, "the schema was brought up to date");
@@ -95,7 +97,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let listener = bind("server.public", settings.server.public)?;
     let public = listener.local_addr()?;
     let issuer = prepare::issuer(&settings, public)?;
-    prepare::claim(&db, &issuer, setup.is_dev, clock.now()).await?;
+    claim(&db, &issuer, setup.is_dev, clock.now()).await?;
     let desk = desk(&settings, db, issuer.clone(), "server")?;
 
     let mirror = Arc::new(Mirror::default());
@@ -105,6 +107,10 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         apply(&desk, source, &clock).await?;
     }
     keeper.beat().await;
+
+    for client in mirror.directory().clients_outside(&settings.keys.algorithms) {
+        tracing::warn!(%client, "its algorithm is not among keys.algorithms: it gets no token once that line's last key has ended");
+    }
 
     let service = Arc::new(service(&settings, &issuer, &clock, &mirror, &desk));
     let self_check = SelfCheck::default();
@@ -121,7 +127,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     health.start();
 
     let (stop, stopped) = watch::channel(false);
-    let keeper = actix_web::rt::spawn(jobs::run(keeper, stopped));
+    let keeper = Some(actix_web::rt::spawn(jobs::run(keeper, stopped)));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
     Ok(Running {
         issuer,
@@ -155,17 +161,23 @@ impl Running {
         }
         self.watcher.abort();
         let _ = self.stop.send(true);
-        let last_notes = tokio::time::timeout(Duration::from_secs(5), self.keeper).await;
-        if last_notes.is_err() {
+        let patience = Duration::from_secs(5);
+        if let Some(keeper) = self.keeper
+            && tokio::time::timeout(patience, keeper).await.is_err()
+        {
             tracing::warn!("the last notes could not be written in time");
         }
         self.operations_handle.stop(false).await;
-        self.desk.db.close().await;
+        // A database that is away does not keep us.
+        let _ = tokio::time::timeout(patience, self.desk.db.close()).await;
     }
 
     /// Waits for one of our tasks to end by itself, which none should.
     pub async fn failed(&mut self) -> Exit {
-        let _ = (&mut self.keeper).await;
+        if let Some(keeper) = &mut self.keeper {
+            let _ = keeper.await;
+        }
+        self.keeper = None;
         Exit::Failed("the keeper of keys and clients stopped; this is a defect".to_owned())
     }
 }

@@ -15,10 +15,14 @@ use crate::error::Exit;
 use crate::jobs::Keeper;
 use crate::manage::Desk;
 use crate::secret::RootSecrets;
-use crate::store::{Db, Open, Pooler, instance, migrate, native};
+use crate::store::instance::{self, Instance};
+use crate::store::{Db, Open, Pooler, StoreError, migrate, native};
 
-/// How long a start waits for the database.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the start of a server waits for the database.
+pub(super) const START: Duration = Duration::from_secs(60);
+
+/// How long a command waits for the database: somebody sits in front of it.
+pub const COMMAND: Duration = Duration::from_secs(5);
 
 /// Opens the database of the settings.
 pub async fn open(database: &config::Database) -> Result<Db, Exit> {
@@ -43,7 +47,7 @@ pub fn data_directory(path: &Path) -> Result<(), Exit> {
 
 /// Waits until the database answers, and takes its time over. Refuses to go on if the clocks differ
 /// by more than half a minute: then one of them is wrong, and tokens would be born expired.
-pub async fn wait_for_database(db: &Db, clock: &Clock) -> Result<(), Exit> {
+pub async fn wait_for_database(db: &Db, clock: &Clock, patience: Duration) -> Result<(), Exit> {
     let started = clock.tick();
     loop {
         match native::server_time(db, clock).await {
@@ -61,8 +65,13 @@ pub async fn wait_for_database(db: &Db, clock: &Clock) -> Result<(), Exit> {
                 }
                 return Ok(());
             }
-            Err(error) if clock.elapsed(started) > PATIENCE => {
-                return Err(Exit::Unavailable(format!("{error}; gave up after a minute")));
+            // A wrong password or name does not become right by waiting.
+            Err(error @ StoreError::Fault(_)) => return Err(Exit::Refused(error.to_string())),
+            Err(error) if clock.elapsed(started) > patience => {
+                return Err(Exit::Unavailable(format!(
+                    "{error}; gave up after {}",
+                    humantime::format_duration(patience)
+                )));
             }
             Err(error) => {
                 tracing::warn!(%error, "waiting for the database");
@@ -101,9 +110,26 @@ pub(super) fn issuer(settings: &Settings, public: SocketAddr) -> Result<Issuer, 
 }
 
 /// Claims the database for the issuer, or refuses one that belongs to another.
-pub(super) async fn claim(db: &Db, issuer: &Issuer, is_dev: bool, now: Time) -> Result<(), Exit> {
+pub async fn claim(db: &Db, issuer: &Issuer, is_dev: bool, now: Time) -> Result<(), Exit> {
     let instance = instance::claim(db, issuer.as_str(), is_dev, now).await?;
-    if instance.issuer != issuer.as_str() {
+    suits(&instance, Some(issuer), is_dev)
+}
+
+/// Refuses a database that belongs to another before anything is written to it.
+pub(super) async fn check_owner(
+    db: &Db,
+    issuer: Option<&Issuer>,
+    is_dev: bool,
+) -> Result<(), Exit> {
+    if migrate::version(db).await? == 0 {
+        return Ok(());
+    }
+    let instance = instance::load(db).await?;
+    instance.map_or(Ok(()), |instance| suits(&instance, issuer, is_dev))
+}
+
+fn suits(instance: &Instance, issuer: Option<&Issuer>, is_dev: bool) -> Result<(), Exit> {
+    if let Some(issuer) = issuer.filter(|issuer| instance.issuer != issuer.as_str()) {
         return Err(Exit::Refused(format!(
             "this database belongs to the issuer {}, and the configuration says {issuer}: every \
              token and every registered client knows the old name; set issuer back, or start with \

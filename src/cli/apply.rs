@@ -8,10 +8,12 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::context::{Context, context};
+use super::context::{Context, Intent, context};
 use super::{Global, print_json};
 use crate::error::Exit;
+use crate::manage::ManageError;
 use crate::manage::apply::{ApplyFile, Generated, Options};
+use crate::store::StoreError;
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
@@ -32,12 +34,21 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
         let file = ApplyFile::load(&self.file)?;
-        let Context { desk, now } = context(global).await?;
+        let intent = if self.dry_run { Intent::Look } else { Intent::Act };
+        let Context { desk, now } = context(global, intent).await?;
         let options = Options { dry_run: self.dry_run, prune: self.prune };
         let kept = self.secrets_out.as_deref().map(Kept::beside).transpose()?;
         let keep = |generated: &[Generated]| Kept::write(kept.as_ref(), generated);
-        let report = desk.apply(&file, options, now, keep).await?;
-        kept.map_or(Ok(()), Kept::publish)?;
+        let applied = desk.apply(&file, options, now, keep).await;
+        let report = match (applied, kept) {
+            (Ok(report), kept) => {
+                kept.map_or(Ok(()), Kept::publish)?;
+                report
+            }
+            // They may be at work: then this is the only place where they are.
+            (Err(ManageError::Store(StoreError::Unknown)), Some(kept)) => return Err(kept.unsure()),
+            (Err(error), _) => return Err(error.into()),
+        };
         if global.json {
             return print_json(&report);
         }
@@ -90,6 +101,17 @@ impl Kept {
             .and_then(|()| file.write_all(text.as_bytes()))
             .and_then(|()| file.sync_all())
             .map_err(|error| format!("--secrets-out {}: {error}", kept.out.display()))
+    }
+
+    fn unsure(self) -> Exit {
+        match self.file.keep() {
+            Ok((_, path)) => Exit::Failed(format!(
+                "{}; look with `jeton client list`. Generated secrets, if it did, are in {}",
+                StoreError::Unknown,
+                path.display()
+            )),
+            Err(error) => Exit::Failed(error.to_string()),
+        }
     }
 
     fn publish(self) -> Result<(), Exit> {

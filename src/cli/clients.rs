@@ -3,13 +3,15 @@
 use std::io::Read;
 
 use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
 
-use super::context::{Context, context};
+use super::context::{Context, Intent, context};
 use super::table::{list, table};
 use super::{Global, print_json};
 use crate::error::Exit;
 use crate::manage::clients::{ClientView, NewSecret};
 use crate::manage::describe::ClientDescription;
+use crate::secret::WrittenSecret;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Clients {
@@ -85,9 +87,9 @@ pub(super) struct Create {
 impl Create {
     fn describe(self) -> Result<ClientDescription, Exit> {
         let secret = if self.secret_stdin {
-            let mut text = String::new();
+            let mut text = Zeroizing::new(String::new());
             std::io::stdin().read_to_string(&mut text)?;
-            Some(text.trim().to_owned())
+            Some(WrittenSecret::new(&text))
         } else {
             None
         };
@@ -111,7 +113,9 @@ impl Create {
 
 impl Clients {
     pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let Context { desk, now } = context(global).await?;
+        let looks = matches!(self, Self::List | Self::Show { .. });
+        let intent = if looks { Intent::Look } else { Intent::Act };
+        let Context { desk, now } = context(global, intent).await?;
         match self {
             Self::Create(create) => {
                 show_secret(global, &desk.create_client(&create.describe()?, now).await?)

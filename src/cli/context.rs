@@ -7,6 +7,7 @@ use crate::domain::{Issuer, Time};
 use crate::error::Exit;
 use crate::manage::Desk;
 use crate::store::{Db, instance};
+use crate::telemetry;
 
 use super::Global;
 
@@ -21,10 +22,20 @@ pub(super) async fn open(settings: &Settings) -> Result<Db, Exit> {
     app::open(&settings.database).await
 }
 
+/// What a command is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Only look: a database that is nobody's stays so.
+    Look,
+    /// Write: a database that is nobody's becomes the configured issuer's.
+    Act,
+}
+
 /// Opens everything that a command works on. An issuer that is not configured is read from the
 /// database, so that commands beside `serve --dev` need no configuration.
-pub(super) async fn context(global: &Global) -> Result<Context, Exit> {
+pub(super) async fn context(global: &Global, intent: Intent) -> Result<Context, Exit> {
     let settings = super::settings(global, Vec::new())?;
+    telemetry::start_log(&settings.log).map_err(Exit::Refused)?;
     if let Some(path) = settings.database.url.expose().strip_prefix("sqlite:")
         && !std::path::Path::new(path).exists()
     {
@@ -35,29 +46,31 @@ pub(super) async fn context(global: &Global) -> Result<Context, Exit> {
     }
     let db = open(&settings).await?;
     let clock = Clock::system();
-    app::wait_for_database(&db, &clock).await?;
+    app::wait_for_database(&db, &clock, app::COMMAND).await?;
     app::check_schema(&db).await?;
     let now = clock.now();
-    let issuer = issuer(&db, settings.issuer.as_ref(), now).await?;
+    let issuer = issuer(&db, settings.issuer.as_ref(), intent, now).await?;
     let desk = app::desk(&settings, db, issuer, &actor())?;
     Ok(Context { desk, now })
 }
 
-async fn issuer(db: &Db, configured: Option<&Issuer>, now: Time) -> Result<Issuer, Exit> {
-    let found = match configured {
-        Some(issuer) => Some(instance::claim(db, issuer.as_str(), false, now).await?),
-        None => instance::load(db).await?,
+async fn issuer(
+    db: &Db,
+    configured: Option<&Issuer>,
+    intent: Intent,
+    now: Time,
+) -> Result<Issuer, Exit> {
+    let found = instance::load(db).await?;
+    let owner = match (&found, configured) {
+        (Some(found), None) => Issuer::parse(&found.issuer)
+            .map_err(|what| Exit::Failed(format!("the stored issuer: {what}")))?,
+        (None, None) => return Err(Exit::Refused("the setting `issuer` is missing".to_owned())),
+        (_, Some(configured)) => configured.clone(),
     };
-    let Some(found) = found else {
-        return Err(Exit::Refused("the setting `issuer` is missing".to_owned()));
-    };
-    if configured.is_some_and(|issuer| issuer.as_str() != found.issuer) {
-        return Err(Exit::Refused(format!(
-            "this database belongs to the issuer {}, and the configuration names another",
-            found.issuer
-        )));
+    if found.is_some() || intent == Intent::Act {
+        app::claim(db, &owner, found.is_some_and(|found| found.is_dev), now).await?;
     }
-    Issuer::parse(&found.issuer).map_err(|what| Exit::Failed(format!("the stored issuer: {what}")))
+    Ok(owner)
 }
 
 /// Who acts, for the audit trail: the user of the operating system.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
-use super::context::{Context, context};
+use super::context::{Context, Intent, context};
 use super::table::table;
 use super::{Global, print_json};
 use crate::domain::{Algorithm, Time};
@@ -55,7 +55,9 @@ pub(super) enum Keys {
 
 impl Keys {
     pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let Context { desk, now } = context(global).await?;
+        let looks = matches!(self, Self::List | Self::Plan { .. });
+        let intent = if looks { Intent::Look } else { Intent::Act };
+        let Context { desk, now } = context(global, intent).await?;
         match self {
             Self::List => show(global, &desk.keys(now).await?, now),
             Self::Plan { days } => {

@@ -132,7 +132,7 @@ async fn migrate_schema(global: &Global) -> Result<(), Exit> {
     telemetry::start_log(&settings.log).map_err(Exit::Refused)?;
     let db = context::open(&settings).await?;
     let clock = Clock::system();
-    app::wait_for_database(&db, &clock).await?;
+    app::wait_for_database(&db, &clock, app::COMMAND).await?;
     let mut steps = 0;
     migrate::migrate(&db, clock.now(), |step| {
         steps += 1;

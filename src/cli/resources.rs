@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::context::{Context, context};
+use super::context::{Context, Intent, context};
 use super::table::{list, table};
 use super::{Global, print_json};
 use crate::error::Exit;
@@ -37,7 +37,9 @@ pub(super) enum Resources {
 
 impl Resources {
     pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
-        let Context { desk, now } = context(global).await?;
+        let looks = matches!(self, Self::List | Self::Show { .. });
+        let intent = if looks { Intent::Look } else { Intent::Act };
+        let Context { desk, now } = context(global, intent).await?;
         match self {
             Self::Create { id, scopes } => {
                 let scopes = scopes.into_iter().map(ScopeDescription::Name).collect();

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Global, dev, settings};
 use crate::app::{self, ApplySource, Running, Setup};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{DatabaseUrl, Settings};
 use crate::domain::Issuer;
 use crate::error::Exit;
 use crate::telemetry;
@@ -83,6 +83,10 @@ impl Serve {
         if self.dev && settings.issuer.is_none() && settings.server.public.port() != 0 {
             let name = format!("http://localhost:{}", settings.server.public.port());
             settings.issuer = Issuer::parse(&name).ok();
+        }
+        if self.ephemeral {
+            // Whatever the environment says: its database is gone afterwards.
+            settings.database.url = DatabaseUrl::embedded(&global.data_dir);
         }
         if self.dev || self.ephemeral {
             dev::check(&settings, if self.dev { "--dev" } else { "--ephemeral" })?;

@@ -91,6 +91,15 @@ fn timing(settings: &Settings, problems: &mut Vec<String>) {
 }
 
 fn rest(settings: &Settings, problems: &mut Vec<String>) {
+    let floor = Duration::from_secs(3);
+    if settings.clients_max_staleness < floor {
+        problems.push(format!(
+            "clients.max_staleness ({}) is below {}: replicas ask for changes once a second, and \
+             one slow answer would refuse every client",
+            show(settings.clients_max_staleness),
+            show(floor)
+        ));
+    }
     let mut seen = HashSet::new();
     for algorithm in settings.keys.algorithms.iter().filter(|one| !seen.insert(**one)) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));

@@ -41,6 +41,11 @@ pub struct Sources {
 pub struct DatabaseUrl(Zeroizing<String>);
 
 impl DatabaseUrl {
+    /// The embedded database of a data directory.
+    pub fn embedded(data_dir: &Path) -> Self {
+        Self(Zeroizing::new(format!("sqlite:{}", data_dir.join("jeton.db").display())))
+    }
+
     /// The URL itself, for the driver.
     pub fn expose(&self) -> &str {
         &self.0
@@ -194,9 +199,9 @@ fn database_url(reader: &mut Reader, data_dir: &Path) -> DatabaseUrl {
     if url.is_some() && file.is_some() {
         reader.problem("database.url", "it and database.url_file are both set; keep one");
     }
-    let url = Zeroizing::new(
-        url.or(file).unwrap_or_else(|| format!("sqlite:{}", data_dir.join("jeton.db").display())),
-    );
+    let Some(url) = url.or(file).map(Zeroizing::new) else {
+        return DatabaseUrl::embedded(data_dir);
+    };
     let known = ["postgres://", "postgresql://", "sqlite:"];
     if !known.iter().any(|scheme| url.starts_with(scheme)) {
         reader.problem("database.url", "it begins with postgres:// or sqlite:");

@@ -18,7 +18,9 @@ pub(super) struct Reader {
 impl Reader {
     /// Merges all sources, lowest first.
     pub(super) fn new(sources: &Sources) -> Result<Self, Problems> {
-        let failed = |error: config::ConfigError| Problems(vec![error.to_string()]);
+        // The library's own messages quote the line or the value at fault, and that may be a
+        // password: ours name the place only.
+        let failed = |_| Problems(vec!["a JETON__… variable is not text".to_owned()]);
         let mut builder = Config::builder();
         for (key, value) in &sources.defaults {
             builder = builder.set_default(key, value.as_str()).map_err(failed)?;
@@ -28,7 +30,8 @@ impl Reader {
             .add_source(File::from_str(DEFAULT, FileFormat::Toml))
             .add_source(mode);
         if let Some(file) = &sources.file {
-            builder = builder.add_source(File::from(Path::new(file)).format(FileFormat::Toml));
+            let text = read_file(file).map_err(|problem| Problems(vec![problem]))?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         }
         // With `__` behind the prefix, the variables that Kubernetes makes up for a Service named
         // jeton (JETON_PORT=…) are not taken for settings.
@@ -43,11 +46,18 @@ impl Reader {
         self.problems.push(format!("{key}: {what}"));
     }
 
-    /// The setting as text, if it is set to something.
+    /// The setting as text, if it is set. One that is set to nothing, or to a list, is a mistake
+    /// and not an absent setting: a database URL that is lost on the way must not mean SQLite.
     fn raw(&mut self, key: &str) -> Option<String> {
         self.known.insert(key.to_owned());
-        let text = self.merged.get_string(key).ok()?;
-        (!text.is_empty()).then_some(text)
+        match self.merged.get_string(key) {
+            Ok(text) if !text.is_empty() => Some(text),
+            Err(config::ConfigError::NotFound(_)) => None,
+            _ => {
+                self.problem(key, "it is empty, or not a single value");
+                None
+            }
+        }
     }
 
     /// A setting that may be absent.
@@ -63,10 +73,7 @@ impl Reader {
     fn required<T: Default>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         match self.raw(key) {
             Some(text) => parse(&text).map_err(|what| self.problem(key, what)).unwrap_or_default(),
-            None => {
-                self.problem(key, "it is empty");
-                T::default()
-            }
+            None => T::default(),
         }
     }
 
@@ -160,6 +167,19 @@ impl Reader {
         }
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
     }
+}
+
+/// The text of a settings file, known to be TOML.
+fn read_file(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    let parsed = toml::from_str::<toml::Table>(&text);
+    parsed.map(|_| ()).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).unwrap_or("").matches('\n').count() + 1;
+        format!("{name}, line {line}: {}", error.message())
+    })?;
+    Ok(text)
 }
 
 fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {

@@ -22,6 +22,9 @@ impl ClientId {
         if text.is_empty() || text.len() > Self::MAX || !text.bytes().all(is_unreserved) {
             return Err(Invalid("a client id is 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"));
         }
+        if text.starts_with(SECRET_MARK) {
+            return Err(Invalid("this is a client secret, not a client id"));
+        }
         if uuid::Uuid::parse_str(text).is_ok() {
             return Err(Invalid("a client id must not be a UUID: those are users"));
         }
@@ -33,6 +36,10 @@ impl ClientId {
         &self.0
     }
 }
+
+/// What every generated client secret begins with: scanners recognise a leaked one by it, and we
+/// one that stands where an id should.
+pub const SECRET_MARK: &str = "jcs_";
 
 /// The characters of client ids and secrets: RFC 3986's unreserved set.
 pub fn is_unreserved(byte: u8) -> bool {

@@ -30,7 +30,7 @@ pub struct Granted {
 pub struct Decision {
     /// The grant asked for, once understood.
     pub grant: Option<GrantType>,
-    /// The client, once named in a well-formed way: who it claims to be.
+    /// The registered client that the request claims to be from.
     pub client: Option<ClientId>,
     /// How it proved that; `None` until it has.
     pub authenticated_by: Option<AuthMethod>,

@@ -49,8 +49,14 @@ impl fmt::Display for Scope {
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {
+    /// Longest list accepted, in bytes: it is logged with each request.
+    pub const MAX: usize = 2048;
+
     /// Parses the `scope` parameter: tokens separated by single spaces, none before or after.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.len() > Self::MAX {
+            return Err(Invalid("a list of scopes has at most 2048 characters"));
+        }
         text.split(' ').map(Scope::parse).collect::<Result<BTreeSet<_>, _>>().map(Self)
     }
 

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::form::{Form, decode};
-use crate::domain::{AuthMethod, ClientId, Reason, Refusal};
+use crate::domain::{ClientId, Reason, Refusal};
 use crate::issue::Presented;
 use crate::secret::ClientSecret;
 
@@ -30,11 +30,9 @@ pub(super) fn presented(request: &HttpRequest, form: &Form) -> Result<Presented,
     match (header, id, secret) {
         (Some(_), _, Some(_)) => Err(Reason::ClientAuthSeveral.into()),
         (Some(header), named, None) => authorization(header.as_bytes(), named),
-        (None, Some(id), Some(secret)) => {
-            Ok(credential(id, secret, AuthMethod::SecretPost, Presented::Post))
-        }
+        (None, Some(id), Some(secret)) => Ok(credential(id, secret, Presented::Post)),
         (None, Some(id), None) => {
-            Ok(ClientId::parse(id).map_or(Presented::Impossible(AuthMethod::None), Presented::Id))
+            Ok(ClientId::parse(id).map_or(Presented::Impossible, Presented::Id))
         }
         (None, None, _) => Ok(Presented::Nothing),
     }
@@ -61,20 +59,19 @@ fn authorization(header: &[u8], named: Option<&str>) -> Result<Presented, Refusa
     if named.is_some_and(|named| named != id) {
         return Err(Reason::ClientIdMismatch.into());
     }
-    Ok(credential(&id, &secret, AuthMethod::SecretBasic, Presented::Basic))
+    Ok(credential(&id, &secret, Presented::Basic))
 }
 
 /// An id and a secret, or the knowledge that no client can have them.
 fn credential(
     id: &str,
     secret: &str,
-    method: AuthMethod,
     present: fn(ClientId, ClientSecret) -> Presented,
 ) -> Presented {
     match (ClientId::parse(id), secret.is_empty(), ClientSecret::present(secret)) {
         (Ok(id), false, Ok(secret)) => present(id, secret),
         (Ok(id), true, _) => Presented::Id(id),
-        _ => Presented::Impossible(method),
+        _ => Presented::Impossible,
     }
 }
 
@@ -97,7 +94,7 @@ mod tests {
     fn scheme_and_padding_are_read_leniently_and_the_rest_strictly() {
         let encoded = |text: &str| format!("bAsIc {}", BASE64.encode(text)).replace('=', "");
         let read = authorization(encoded("a:b:c").as_bytes(), None).unwrap();
-        assert!(matches!(read, Presented::Impossible(_)), "the colon splits once: {read:?}");
+        assert!(matches!(read, Presented::Impossible), "the colon splits once: {read:?}");
         for bad in ["no-colon", "a%zz:b", "a:%FF", "a:b\0", "\u{e9}:b"] {
             assert_eq!(reason(encoded(bad).as_bytes()), Reason::ClientAuthMalformed, "{bad:?}");
         }
@@ -126,6 +123,6 @@ mod tests {
     fn a_raw_plus_is_a_space() {
         let header = format!("Basic {}", BASE64.encode("app:with+plus"));
         let read = authorization(header.as_bytes(), None).unwrap();
-        assert!(matches!(read, Presented::Impossible(_)), "{read:?}");
+        assert!(matches!(read, Presented::Impossible), "{read:?}");
     }
 }

@@ -6,7 +6,7 @@
 //! replicas share it, and if all went unready together the JWKS would vanish and with it every
 //! resource server's trust.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,17 +14,21 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde_json::json;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;
 
 /// A thread that has not turned for this long is stuck.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// So many looks in a row must fail before the listener counts as dead: one that is merely slow
+/// under load must not take itself out, and every replica with it.
+const MISSES: u32 = 3;
+
 /// The pulse of one thread.
 #[derive(Debug)]
 pub struct Heart {
     name: String,
-    beat: AtomicI64,
+    beat: Mutex<Tick>,
 }
 
 /// How this process is.
@@ -33,7 +37,8 @@ pub struct Health {
     clock: Clock,
     started: AtomicBool,
     draining: AtomicBool,
-    answering: AtomicBool,
+    /// Looks at our own listener that failed, one after the other.
+    misses: AtomicU32,
     hearts: Mutex<Vec<Arc<Heart>>>,
     /// The metrics, for the operations listener.
     pub metrics: Arc<Metrics>,
@@ -46,7 +51,7 @@ impl Health {
             clock,
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            answering: AtomicBool::new(false),
+            misses: AtomicU32::new(MISSES),
             hearts: Mutex::default(),
             metrics,
         }
@@ -64,18 +69,26 @@ impl Health {
 
     /// Whether the public listener answered when it was last asked.
     pub fn answers(&self, answers: bool) {
-        self.answering.store(answers, Ordering::SeqCst);
+        if answers {
+            self.misses.store(0, Ordering::SeqCst);
+        } else {
+            self.misses.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Starts a pulse on the present thread: if the thread gets stuck, it stops.
     pub fn pulse(self: &Arc<Self>, name: impl Into<String>) {
-        let heart = Arc::new(Heart { name: name.into(), beat: AtomicI64::new(self.beat()) });
+        let beat = Mutex::new(self.clock.tick());
+        let heart = Arc::new(Heart { name: name.into(), beat });
         self.hearts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&heart));
         let health = Arc::downgrade(self);
         actix_web::rt::spawn(async move {
             loop {
                 match health.upgrade() {
-                    Some(health) => heart.beat.store(health.beat(), Ordering::SeqCst),
+                    Some(health) => {
+                        *heart.beat.lock().unwrap_or_else(PoisonError::into_inner) =
+                            health.clock.tick();
+                    }
                     None => return,
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -83,16 +96,12 @@ impl Health {
         });
     }
 
-    fn beat(&self) -> i64 {
-        self.clock.now().micros()
-    }
-
     fn stuck(&self) -> Option<String> {
-        let now = self.clock.now();
         let hearts = self.hearts.lock().unwrap_or_else(PoisonError::into_inner);
-        let beat =
-            |heart: &Heart| crate::domain::Time::from_micros(heart.beat.load(Ordering::SeqCst));
-        hearts.iter().find(|heart| now.since(beat(heart)) > STUCK).map(|heart| heart.name.clone())
+        let since = |heart: &Heart| {
+            self.clock.elapsed(*heart.beat.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        hearts.iter().find(|heart| since(heart) > STUCK).map(|heart| heart.name.clone())
     }
 }
 
@@ -112,7 +121,7 @@ pub(super) async fn ready(health: Data<Health>) -> HttpResponse {
         Err("starting".to_owned())
     } else if health.draining.load(Ordering::SeqCst) {
         Err("draining".to_owned())
-    } else if !health.answering.load(Ordering::SeqCst) {
+    } else if health.misses.load(Ordering::SeqCst) >= MISSES {
         Err("the public listener does not answer".to_owned())
     } else {
         Ok(())

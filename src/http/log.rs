@@ -1,6 +1,6 @@
 //! One log line for each request, written when its answer is handed over: who, what, how it ended
-//! and why, and where the time went. It holds nothing that a caller could have chosen freely: no
-//! query, no header but a well-formed trace id, no client id that is not well-formed.
+//! and why, and where the time went. Of what a caller chose it holds a well-formed trace id, a client
+//! that is registered, and well-formed scopes and resources; no path, no query, no other header.
 
 use std::time::Instant;
 

@@ -21,7 +21,7 @@ pub enum Presented {
     /// An id alone.
     Id(ClientId),
     /// A credential that cannot be any client's: an id or a secret of impossible form.
-    Impossible(AuthMethod),
+    Impossible,
     /// An `Authorization` scheme that clients cannot use here.
     Unsupported,
     /// Nothing.
@@ -39,20 +39,20 @@ impl Service {
         decision: &mut Decision,
     ) -> Result<Arc<Registered>, Refusal> {
         let started = self.clock.tick();
+        // Only a registered name is taken down: an unregistered one may be a secret that stands in
+        // the wrong place, and made-up ones must not fill the log or the memory.
+        if let Presented::Basic(id, _) | Presented::Post(id, _) | Presented::Id(id) = presented {
+            decision.client = directory.client(id).map(|found| found.client.id.clone());
+        }
         let checked = match presented {
             Presented::Basic(id, secret) => {
-                decision.client = Some(id.clone());
                 self.check(directory, id, secret, AuthMethod::SecretBasic, now)
             }
             Presented::Post(id, secret) => {
-                decision.client = Some(id.clone());
                 self.check(directory, id, secret, AuthMethod::SecretPost, now)
             }
-            Presented::Id(id) => {
-                decision.client = Some(id.clone());
-                public(directory, id)
-            }
-            Presented::Impossible(_) => Err(Reason::ClientUnknown),
+            Presented::Id(id) => public(directory, id),
+            Presented::Impossible => Err(Reason::ClientUnknown),
             Presented::Unsupported => Err(Reason::ClientAuthUnsupported),
             Presented::Nothing => Err(Reason::ClientAuthMissing),
         };
@@ -64,11 +64,8 @@ impl Service {
                 Ok(registered)
             }
             Err(reason) => {
-                // Only a registered name counts as that client's; the rest count together, so that
-                // made-up names cannot fill the memory.
-                let known = decision.client.as_ref().filter(|id| directory.client(id).is_some());
                 if reason.public().status == 401 {
-                    self.mirror.notes.failed(known, now, request_id);
+                    self.mirror.notes.failed(decision.client.as_ref(), now, request_id);
                 }
                 Err(reason.into())
             }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::describe::{ClientDescription, Frame};
 use super::{Desk, ManageError, shown};
 use crate::domain::{Algorithm, AuthMethod, Client, ClientId, Resource, ResourceId, Stage, Time};
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, WrittenSecret};
 use crate::store::audit::{self, Action, Event, row_id};
 use crate::store::secrets::{self, StoredSecret};
 use crate::store::versions::{self, Part};
@@ -240,7 +240,7 @@ impl Desk {
         let frame = self.frame(&resources::load(&self.db).await?, now).await?;
         let mut mistakes = Vec::new();
         let client = description.check(&frame, now, &mut mistakes);
-        let chosen = description.secret.as_deref().map(ClientSecret::choose).transpose();
+        let chosen = description.secret.as_ref().map(WrittenSecret::choose).transpose();
         let chosen = chosen.unwrap_or_else(|what| {
             mistakes.push(format!("client {:?}: secret: {what}", description.id));
             None

@@ -12,6 +12,7 @@ use crate::domain::{
     Algorithm, AuthMethod, Client, ClientId, ExtraClaims, GrantType, Invalid, Issuer, Resource,
     ResourceId, Scope, ScopeDefinition, Scopes, Time,
 };
+use crate::secret::WrittenSecret;
 
 /// A `[[resource]]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -52,7 +53,7 @@ pub struct ClientDescription {
     /// The name for people; default: the identifier.
     pub name: Option<String>,
     /// A secret; omitted: the present one stays.
-    pub secret: Option<String>,
+    pub secret: Option<WrittenSecret>,
     /// A file that holds the secret.
     pub secret_file: Option<String>,
     /// Make a secret where none exists.
@@ -143,7 +144,10 @@ impl ResourceDescription {
     pub fn check(&self, issuer: &Issuer, now: Time, into: &mut Vec<String>) -> Option<Resource> {
         let mut mistakes = Mistakes::new("resource", &self.id, into);
         let id = mistakes.parse("id", ResourceId::parse(&self.id))?;
-        if id.as_str() == issuer.url("/admin") {
+        // A token for one of our own APIs, or for "the issuer", must never come from a registration.
+        let ours = [issuer.as_str().to_owned(), issuer.url("/admin")];
+        let ours = ours.iter().filter_map(|text| ResourceId::parse(text).ok());
+        if ours.into_iter().any(|own| own.lookup_key() == id.lookup_key()) {
             mistakes.add("id", "it is Jeton's own");
         }
         let mut scopes: Vec<ScopeDefinition> = Vec::new();

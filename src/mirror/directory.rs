@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::domain::{Client, ClientId, Resource, ResourceId, Scopes, Time};
+use crate::domain::{Algorithm, Client, ClientId, Resource, ResourceId, Scopes, Time};
 use crate::store::secrets::StoredSecret;
 
 /// A secret's use is noted at most this often.
@@ -134,6 +134,14 @@ impl Directory {
     /// A client by its identifier.
     pub fn client(&self, id: &ClientId) -> Option<&Arc<Registered>> {
         self.clients.get(id)
+    }
+
+    /// The clients that chose an algorithm which is not among these.
+    pub fn clients_outside(&self, lines: &[Algorithm]) -> Vec<&ClientId> {
+        let outside = |one: &&Arc<Registered>| {
+            one.client.algorithm.is_some_and(|algorithm| !lines.contains(&algorithm))
+        };
+        self.clients.values().filter(outside).map(|one| &one.client.id).collect()
     }
 
     /// How many clients there are.

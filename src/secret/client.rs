@@ -10,15 +10,13 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Hmac;
+use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{Key, mac_with, same};
-use crate::domain::client::is_unreserved;
+use crate::domain::client::{SECRET_MARK, is_unreserved};
 use crate::domain::{ClientId, Invalid};
-
-/// What every generated secret begins with, so that scanners can recognise a leaked one.
-const MARK: &str = "jcs_";
 
 /// A client's secret in the clear; it exists while a request or a command is being served.
 #[derive(Clone)]
@@ -33,7 +31,7 @@ impl ClientSecret {
     /// A new secret with 256 random bits.
     pub fn generate() -> Self {
         let key = Key::generate();
-        Self(Zeroizing::new(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(key.expose()))))
+        Self(Zeroizing::new(format!("{SECRET_MARK}{}", URL_SAFE_NO_PAD.encode(key.expose()))))
     }
 
     /// Accepts a chosen secret: 16 to 256 characters that form-encoding leaves alone.
@@ -56,8 +54,10 @@ impl ClientSecret {
     /// The first characters by which an operator recognises a generated secret. Of a chosen one
     /// nothing is kept: its first characters may be half of what there is to guess.
     pub fn hint(&self) -> String {
-        match self.0.strip_prefix(MARK) {
-            Some(rest) if rest.len() == 43 => format!("{MARK}{}…", rest.get(..4).unwrap_or("")),
+        match self.0.strip_prefix(SECRET_MARK) {
+            Some(rest) if rest.len() == 43 => {
+                format!("{SECRET_MARK}{}…", rest.get(..4).unwrap_or(""))
+            }
             _ => "(chosen)".to_owned(),
         }
     }
@@ -71,6 +71,35 @@ impl ClientSecret {
 impl fmt::Debug for ClientSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientSecret(…)")
+    }
+}
+
+/// A secret as somebody wrote it down, not looked at yet.
+#[derive(Clone, Deserialize)]
+#[serde(from = "String")]
+pub struct WrittenSecret(Zeroizing<String>);
+
+impl WrittenSecret {
+    /// Takes text in.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// The secret, if it may be chosen.
+    pub fn choose(&self) -> Result<ClientSecret, Invalid> {
+        ClientSecret::choose(&self.0)
+    }
+}
+
+impl From<String> for WrittenSecret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for WrittenSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WrittenSecret(…)")
     }
 }
 

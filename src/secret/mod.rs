@@ -4,7 +4,7 @@
 mod client;
 mod root;
 
-pub use client::{ClientSecret, Pepper, SecretDigest};
+pub use client::{ClientSecret, Pepper, SecretDigest, WrittenSecret};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 
 use std::fmt;

@@ -85,6 +85,8 @@ impl Differ<'_> {
     fn resources(&mut self, file: &ApplyFile, frame: &Frame<'_>) -> Vec<Resource> {
         let mut kept = self.state.resources.clone();
         let mut seen = HashSet::new();
+        let in_file = |id: &str| file.resources.iter().any(|one| one.id == id);
+        let pruned = if self.options.prune { self.gone("resource", in_file) } else { Vec::new() };
         for described in &file.resources {
             let checked = described.check(frame.issuer, self.now, &mut self.mistakes);
             let Some(wanted) = checked else { continue };
@@ -93,7 +95,9 @@ impl Differ<'_> {
             }
             let before = self.state.resources.iter().find(|one| one.id == wanted.id);
             let twin = |one: &&Resource| {
-                one.id != wanted.id && one.id.lookup_key() == wanted.id.lookup_key()
+                !pruned.contains(&one.id.to_string())
+                    && one.id != wanted.id
+                    && one.id.lookup_key() == wanted.id.lookup_key()
             };
             if let Some(twin) = self.state.resources.iter().find(twin) {
                 let (id, twin) = (&described.id, twin.id.as_str());
@@ -114,11 +118,7 @@ impl Differ<'_> {
                 self.plan.put_resources.push((after, Action::ResourceChanged));
             }
         }
-        if self.options.prune {
-            let gone: Vec<_> =
-                self.gone("resource", |id| file.resources.iter().any(|r| r.id == id));
-            kept.retain(|one| !gone.contains(&one.id.to_string()));
-        }
+        kept.retain(|one| !pruned.contains(&one.id.to_string()));
         kept
     }
 
@@ -225,24 +225,34 @@ impl Differ<'_> {
             }
             return;
         };
-        let secret = match ClientSecret::choose(text) {
+        let secret = match text.choose() {
             Ok(secret) => secret,
             Err(what) => return self.mistakes.push(format!("client {id:?}: secret: {what}")),
         };
+        let current = self.tag(self.secrets.current(), client, &secret).unwrap_or_default();
         let last = self.applied.get(&("client", id.as_str(), "secret")).copied();
-        if last.is_some_and(|last| self.is_same_secret(last, client, &secret)) {
-            return;
+        let same = last.map(|last| self.is_same_secret(last, client, &secret));
+        if last != Some(current.as_str()) {
+            self.plan.remember.push(remembered("client", id, "secret", current));
         }
-        let tag = self.tag(self.secrets.current(), client, &secret).unwrap_or_default();
-        self.plan.remember.push(remembered("client", id, "secret", tag));
         let works = |one: &&StoredSecret| {
             let pepper = self.secrets.pepper(one.pepper);
             pepper.is_some_and(|pepper| pepper.digest(&client.id, &secret).matches(&one.digest))
         };
-        if !live.iter().any(works) {
-            self.changed_secret(id);
-            self.plan.add_secrets.push((client.id.clone(), secret));
+        if same == Some(Some(true)) || live.iter().any(works) {
+            return;
         }
+        if same == Some(None) {
+            // Adding it might bring back a secret that an operator has replaced since.
+            let note =
+                "whether its secret changed cannot be told, because the root secret of that \
+                        time is gone; it is left as it is (jeton client rotate-secret)"
+                    .to_owned();
+            self.plan.report.changes.push(Change::Note { kind: "client", id: id.clone(), note });
+            return;
+        }
+        self.changed_secret(id);
+        self.plan.add_secrets.push((client.id.clone(), secret));
     }
 
     fn changed_secret(&mut self, id: &str) {
@@ -260,10 +270,11 @@ impl Differ<'_> {
         Some(format!("{}:{}", id.0, URL_SAFE_NO_PAD.encode(digest.as_bytes())))
     }
 
-    fn is_same_secret(&self, last: &str, client: &Client, secret: &ClientSecret) -> bool {
-        let id = last.split_once(':').and_then(|(id, _)| id.parse().ok()).map(SecretId);
-        let tag = id.and_then(|id| self.tag(id, client, secret));
-        tag.is_some_and(|tag| crate::secret::same(tag.as_bytes(), last.as_bytes()))
+    /// Whether the secret is the one that was applied last; `None` if that cannot be told.
+    fn is_same_secret(&self, last: &str, client: &Client, secret: &ClientSecret) -> Option<bool> {
+        let id = last.split_once(':').and_then(|(id, _)| id.parse().ok()).map(SecretId)?;
+        let tag = self.tag(id, client, secret)?;
+        Some(crate::secret::same(tag.as_bytes(), last.as_bytes()))
     }
 
     /// What an earlier `apply` made and this file lacks is forgotten, and with `--prune` deleted.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::manage::ManageError;
 use crate::manage::describe::{ClientDescription, ResourceDescription};
+use crate::secret::WrittenSecret;
 
 /// What a file describes, read but not yet held against anything.
 #[derive(Debug, Default)]
@@ -67,10 +68,25 @@ fn entries<T: DeserializeOwned>(
         let name = id.map_or_else(|| format!("number {number}"), |id| format!("{id:?}"));
         match table.try_into() {
             Ok(entry) => read.push(entry),
-            Err(error) => mistakes.push(format!("{kind} {name}: {}", error.message())),
+            Err(error) => mistakes.push(format!("{kind} {name}: {}", described(&error))),
         }
     }
     read
+}
+
+/// What is wrong with an entry: the key and what is expected of it, never the value, which may be
+/// a secret.
+fn described(error: &toml::de::Error) -> String {
+    let shown = error.to_string();
+    let key = shown.split("in `").nth(1).and_then(|rest| rest.split('`').next());
+    let key = key.map_or_else(String::new, |key| format!("{key}: "));
+    match error.message().split_once(", expected ") {
+        Some((what, expected)) if what.starts_with("invalid ") => {
+            let what = what.split(':').next().unwrap_or(what);
+            format!("{key}{what}, expected {expected}")
+        }
+        _ => format!("{key}{}", error.message()),
+    }
 }
 
 fn read_secret(client: &mut ClientDescription, base: &Path, mistakes: &mut Vec<String>) {
@@ -79,7 +95,7 @@ fn read_secret(client: &mut ClientDescription, base: &Path, mistakes: &mut Vec<S
     };
     match std::fs::read_to_string(base.join(file)) {
         Ok(text) => {
-            client.secret = Some(text.trim().to_owned());
+            client.secret = Some(WrittenSecret::new(&text));
             client.secret_file = None;
         }
         Err(error) => {
