@@ -25,6 +25,10 @@ use crate::support::{API, App, TestDatabase, verify};
 const DAY: Duration = Duration::from_secs(86_400);
 const PERIOD: Duration = Duration::from_secs(30 * 86_400);
 
+fn just_before(end: Duration) -> Duration {
+    end.saturating_sub(Duration::from_secs(1))
+}
+
 fn kids(document: &[u8]) -> Vec<String> {
     let value: Value = serde_json::from_slice(document).unwrap();
     value["keys"].as_array().unwrap().iter().map(|k| k["kid"].as_str().unwrap().into()).collect()
@@ -68,7 +72,7 @@ async fn a_row_that_was_altered_in_any_column_is_neither_published_nor_used() {
         database.sql(&format!("update signing_keys set {alteration} where epoch = 1 returning 1"));
 
         let ring = load(&desk, &KeyRing::default()).await;
-        assert_eq!(kids(&ring.jwks(START).document.plain), [next.clone()], "{alteration}");
+        assert_eq!(kids(&ring.jwks(START).document.plain), vec![next.clone()], "{alteration}");
         for line in Algorithm::ALL {
             assert!(!ring.can_sign(line, START), "{alteration}: signs as {line}");
         }
@@ -196,7 +200,7 @@ async fn a_private_half_is_gone_from_the_database_once_it_has_signed_its_last() 
     let destroyed = app
         .database
         .sql("select kid from audit_events where action = 'key_destroyed' and actor = 'server'");
-    assert_eq!(destroyed, [first.clone()]);
+    assert_eq!(destroyed, vec![first.clone()]);
     // After the longest token, the oldest cache and the skew it leaves.
     app.advance(Duration::from_secs(3900)).await;
     assert!(!kids(&app.get("/.well-known/jwks.json").await.body).contains(&first));
@@ -222,7 +226,7 @@ async fn a_replica_without_its_database_goes_on_to_the_next_key_and_no_further()
     let second = verify_one(&app).await;
     assert_ne!(first, second);
     // There is no third: it refuses rather than sign with a key whose time is over.
-    app.advance(PERIOD - Duration::from_secs(1)).await;
+    app.advance(just_before(PERIOD)).await;
     assert_eq!(verify_one(&app).await, second);
     app.advance(Duration::from_secs(1)).await;
     let refused = app.token("app", "grant_type=client_credentials").await;
@@ -247,7 +251,7 @@ async fn an_operator_rotates_holds_and_releases_and_each_act_is_in_the_audit_tra
     let again = desk.rotate(Algorithm::Es256, app.clock.now()).await;
     assert!(again.is_ok(), "{again:?}");
     // The third has had no lead yet, so it comes no sooner than a day later.
-    app.advance(DAY - Duration::from_secs(1)).await;
+    app.advance(just_before(DAY)).await;
     assert_eq!(verify_one(&app).await, second);
 
     desk.hold(&first, true, app.clock.now()).await.unwrap();

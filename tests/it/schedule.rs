@@ -33,16 +33,16 @@ fn ordinary() -> Policy {
 fn policies() -> impl Strategy<Value = Policy> {
     let lines = prop::sample::subsequence(Algorithm::ALL.to_vec(), 1..=3);
     let lead = prop_oneof![2 => 3600..172_800_u64, 1 => 4..30_u64];
-    (lines, lead, 1..60_u64, 1..100_u64, 1..600_u64, 1..86_400_u64).prop_map(
+    (lines, lead, 1..60_u32, 1..100_u32, 1..600_u64, 1..86_400_u64).prop_map(
         |(algorithms, lead, periods, age, skew, token)| {
             let is_tiny = lead < 60;
             let lead = secs(lead);
             Policy {
                 algorithms,
                 // From barely the lead, where a successor always comes a little late.
-                period: lead + lead * (periods - 1) as u32 / 2,
+                period: lead + lead * (periods - 1) / 2,
                 lead,
-                max_age: (lead / 4 * age as u32 / 100).max(secs(1)),
+                max_age: (lead / 4 * age / 100).max(secs(1)),
                 skew: secs(if is_tiny { 2 + skew % 5 } else { 2 + skew }),
                 longest_token: secs(if is_tiny { 1 + token % 20 } else { token }),
             }
@@ -87,7 +87,9 @@ fn no_history_breaks_a_verifier_or_leaves_a_line_without_a_key() {
         noises.sort_unstable();
         let trusted = policy.lead / 1000 * u32::try_from(trusted).unwrap();
         let mut world = World::new(&policy, trusted, &noises);
-        history.iter().for_each(|what| world.happen(what));
+        for what in &history {
+            world.happen(what);
+        }
         for (what, count) in &world.seen {
             *sum.borrow_mut().entry(what).or_default() += count;
         }

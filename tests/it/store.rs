@@ -9,6 +9,7 @@ use jeton::domain::{
     ScopeDefinition, Scopes,
 };
 use jeton::keys::{self, PrivateKey};
+use jeton::manage::apply::{ApplyFile, Options};
 use jeton::secret::{ClientSecret, SecretId};
 use jeton::store::applied::{self, AppliedField};
 use jeton::store::audit::{self, Action, Event};
@@ -429,11 +430,11 @@ async fn one_connection_is_enough_for_every_verb() {
     let open = Open { url: &database.url, connections: 1, pooler: Pooler::None };
     let desk = desk_with(&database, Db::open(&open).await.unwrap());
     desk.maintain(START, true).await.unwrap();
-    let file = jeton::manage::apply::ApplyFile::parse(
+    let file = ApplyFile::parse(
         "[[client]]\nid = \"one\"\nsecret = \"sixteen-or-more-letters\"",
         database.directory.path(),
     );
-    desk.apply(&file.unwrap(), Default::default(), START, |_| Ok(())).await.unwrap();
+    desk.apply(&file.unwrap(), Options::default(), START, |_| Ok(())).await.unwrap();
     desk.rotate_secret("one", START).await.unwrap();
     desk.disable_client("one", START).await.unwrap();
     desk.delete_client("one", START).await.unwrap();
