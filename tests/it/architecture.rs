@@ -64,7 +64,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("actix_web", &["http", "app", "cli", "hashing"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
-    ("toml", &["manage"]),
+    ("toml", &["config", "manage"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("argon2", &["hashing"]),

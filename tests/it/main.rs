@@ -13,6 +13,7 @@
 mod apply;
 mod architecture;
 mod config;
+mod hardening;
 mod keys;
 mod migrations;
 mod modes;
