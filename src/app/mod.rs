@@ -26,7 +26,7 @@ use crate::jobs::{self, Keeper};
 use crate::manage::Desk;
 use crate::manage::apply::{ApplyFile, Options};
 use crate::mirror::{Mirror, Poller};
-use crate::store::migrate;
+use crate::store::{Db, migrate};
 use crate::telemetry::Metrics;
 
 /// How a server is to be set up.
@@ -83,17 +83,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let operations = listener.local_addr()?;
     let operations_handle = servers::operations(listener, &health)?;
 
-    let db = prepare::open(&settings.database).await?;
-    wait_for_database(&db, &clock, prepare::START).await?;
-    prepare::check_owner(&db, settings.issuer.as_ref(), setup.is_dev).await?;
-    if setup.migrate {
-        migrate::migrate(&db, clock.now(), |step| {
-            tracing::info!(step = step.name, "the schema was brought up to date");
-        })
-        .await?;
-    }
-    check_schema(&db).await?;
-
+    let db = database(&settings, &setup, &clock).await?;
     let listener = bind("server.public", settings.server.public)?;
     let public = listener.local_addr()?;
     let issuer = prepare::issuer(&settings, public)?;
@@ -108,9 +98,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     }
     keeper.beat().await;
 
-    for client in mirror.directory().clients_outside(&settings.keys.algorithms) {
-        tracing::warn!(%client, "its algorithm is not among keys.algorithms: it gets no token once that line's last key has ended");
-    }
+    warn_of_lost_lines(&mirror, &settings);
 
     let service = Arc::new(service(&settings, &issuer, &clock, &mirror, &desk));
     let self_check = SelfCheck::default();
@@ -143,6 +131,21 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         keeper,
         watcher: actix_web::rt::spawn(watch),
     })
+}
+
+/// The database, once it answers, is ours, and has a schema that we know.
+async fn database(settings: &Settings, setup: &Setup, clock: &Clock) -> Result<Db, Exit> {
+    let db = prepare::open(&settings.database).await?;
+    wait_for_database(&db, clock, prepare::START).await?;
+    prepare::check_owner(&db, settings.issuer.as_ref(), setup.is_dev).await?;
+    if setup.migrate {
+        migrate::migrate(&db, clock.now(), |step| {
+            tracing::info!(step = step.name, "the schema was brought up to date");
+        })
+        .await?;
+    }
+    check_schema(&db).await?;
+    Ok(db)
 }
 
 impl Running {
@@ -179,6 +182,17 @@ impl Running {
         }
         self.keeper = None;
         Exit::Failed("the keeper of keys and clients stopped; this is a defect".to_owned())
+    }
+}
+
+/// Names the clients whose key line was taken out of the configuration while they still use it.
+fn warn_of_lost_lines(mirror: &Mirror, settings: &Settings) {
+    for client in mirror.directory().clients_outside(&settings.keys.algorithms) {
+        tracing::warn!(
+            %client,
+            "its algorithm is not among keys.algorithms: it gets no token once the last key of \
+             that line has ended"
+        );
     }
 }
 

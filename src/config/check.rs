@@ -72,6 +72,10 @@ fn timing(settings: &Settings, problems: &mut Vec<String>) {
         }
         return;
     }
+    if keys.skew < Duration::from_secs(1) {
+        problems
+            .push("keys.skew: it is at least 1s: no two clocks agree to the instant".to_owned());
+    }
     if keys.lead < LEAD_FLOOR {
         problems.push(format!(
             "keys.lead ({}) is below {}: verifiers that cache or poll the JWKS would meet a key \

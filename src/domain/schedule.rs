@@ -243,8 +243,8 @@ pub fn rotate(
         return Err(CannotRotate::AlreadySoon);
     }
     let mut ending = sign_until(&active.times, switch, policy);
-    ending.remove_at =
-        ending.remove_at.max(switch + trusted + policy.retention(ending.longest_token));
+    // Earlier than planned, too, or keys that are rotated daily would fill the JWKS for a month.
+    ending.remove_at = switch + trusted + policy.retention(ending.longest_token);
     let mut beginning = Times { activate_at: switch, ..next.times };
     if later.len() == 1 {
         beginning = sign_until(&beginning, switch + policy.period, policy);

@@ -61,27 +61,28 @@ impl Form {
     /// A parameter that may occur once. It holds printable ASCII, as RFC 6749 appendix A has it for
     /// everything we read; NUL and the like never reach a database.
     pub(super) fn one(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        let mut found = self.0.iter().filter(|(other, _)| other == name);
+        let value = self.text(name)?;
+        if value.is_some_and(|value| !value.bytes().all(|byte| (0x20..=0x7E).contains(&byte))) {
+            return Err(Refusal::at(Reason::ParameterMalformed, name));
+        }
+        Ok(value)
+    }
+
+    /// A parameter that may occur once, whatever it holds: for those with a grammar and an error of
+    /// their own, which the type that they become looks after.
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        let mut found = self.many(name);
         let first = found.next();
         if found.next().is_some() {
             return Err(Refusal::at(Reason::ParameterRepeated, name));
         }
-        first.map_or(Ok(None), |(_, value)| printable(name, value))
+        Ok(first.filter(|value| !value.is_empty()))
     }
 
-    /// A parameter that may repeat.
-    pub(super) fn many(&self, name: &'static str) -> Result<Vec<&str>, Refusal> {
-        let found = self.0.iter().filter(|(other, _)| other == name);
-        let values: Result<Vec<_>, _> = found.map(|(_, value)| printable(name, value)).collect();
-        Ok(values?.into_iter().flatten().collect())
+    /// A parameter that may repeat, whatever it holds.
+    pub(super) fn many(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
-}
-
-fn printable<'a>(name: &'static str, value: &'a str) -> Result<Option<&'a str>, Refusal> {
-    if !value.bytes().all(|byte| (0x20..=0x7E).contains(&byte)) {
-        return Err(Refusal::at(Reason::ParameterMalformed, name));
-    }
-    Ok((!value.is_empty()).then_some(value))
 }
 
 fn is_form(request: &HttpRequest) -> bool {
@@ -147,6 +148,6 @@ mod tests {
         assert_eq!(form.one("c").unwrap(), None);
         assert_eq!(form.one("b").unwrap_err().reason, Reason::ParameterRepeated);
         assert_eq!(form.one("d").unwrap_err().reason, Reason::ParameterMalformed);
-        assert_eq!(form.many("resource").unwrap(), ["x", "y"]);
+        assert_eq!(form.many("resource").collect::<Vec<_>>(), ["x", "y"]);
     }
 }

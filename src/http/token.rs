@@ -50,12 +50,13 @@ async fn answered(
 ) -> Result<AccessToken, Refusal> {
     let form = Form::read(request, payload).await?;
     let presented = credentials::presented(request, &form)?;
+    let resources = form.many("resource").filter(|value| !value.is_empty());
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let token_request = TokenRequest {
         presented,
         grant_type: owned(form.one("grant_type")?),
-        scope: owned(form.one("scope")?),
-        resources: form.many("resource")?.into_iter().map(str::to_owned).collect(),
+        scope: owned(form.text("scope")?),
+        resources: resources.map(str::to_owned).collect(),
     };
     let now = shared.service.clock.now();
     let id = RequestId::of(request);

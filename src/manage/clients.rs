@@ -77,6 +77,7 @@ pub struct NewSecret {
     pub client_secret: Option<ClientSecret>,
 }
 
+#[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 fn exposed<S: Serializer>(secret: &Option<ClientSecret>, to: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ClientSecret::expose).serialize(to)
 }

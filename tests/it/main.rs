@@ -2,27 +2,35 @@
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::missing_panics_doc,
+    clippy::float_cmp,
     clippy::format_push_string,
+    clippy::items_after_statements,
+    clippy::print_stdout,
+    clippy::too_many_lines,
     reason = "tests say what they prove in their names, and end at the first thing that is wrong"
 )]
 
 mod apply;
 mod architecture;
+mod client_authentication;
 mod config;
+mod documents;
 mod hardening;
 mod keys;
 mod migrations;
 mod modes;
 mod openapi;
+mod operations;
 mod outage;
 mod readme;
+mod reasons;
 mod replicas;
 mod rotation;
 mod schedule;
 mod smoke;
 mod store;
 mod support;
+mod token_endpoint;
+mod tokens;

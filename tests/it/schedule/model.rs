@@ -196,7 +196,9 @@ impl World {
                 let before = self.rows.clone();
                 self.carry_out(steps, self.now);
                 for (old, new) in before.iter().zip(&self.rows) {
-                    assert!(new.times.remove_at >= old.times.remove_at, "rotated away: {new:?}");
+                    let kept = self.target.retention(new.times.longest_token);
+                    let needed = new.times.sign_until + kept;
+                    assert!(old == new || new.times.remove_at >= needed, "rotated away: {new:?}");
                     assert!(new.times.activate_at <= old.times.activate_at, "put off: {new:?}");
                 }
             }

@@ -1,0 +1,105 @@
+//! Every reason of the closed list, provoked. A reason without a case does not compile.
+
+use std::time::Duration;
+
+use jeton::domain::Reason;
+
+use crate::support::refused::{GRANT, authorized, form, post};
+use crate::support::{App, OTHER, SECRET, app, basic, http};
+
+/// Provokes a reason, and returns the status of the answer.
+async fn provoke(app: &App, reason: Reason) -> u16 {
+    let right = basic("app", SECRET);
+    let asked = |more: String| async move { app.token("app", &format!("{GRANT}{more}")).await };
+    let answer = match reason {
+        Reason::PathUnknown => app.get("/nowhere").await,
+        Reason::MethodNotAllowed => app.get("/oauth2/token").await,
+        Reason::ContentTypeWrong => post(app, &[("content-type", "text/plain")], b"x").await,
+        Reason::BodyTooLarge => form(app, &"a".repeat(70_000)).await,
+        Reason::BodyTimeout => {
+            let half = "POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\
+                        content-type: application/x-www-form-urlencoded\r\n\r\nabc";
+            http::raw(&app.public(), half.as_bytes()).await.unwrap()
+        }
+        Reason::BodyMalformed => form(app, "a=%zz").await,
+        Reason::ParametersTooMany => form(app, &"a&".repeat(100)).await,
+        Reason::ParameterRepeated => authorized(app, &right, "scope=a&scope=b").await,
+        Reason::ParameterMalformed => asked("%00".into()).await,
+        Reason::ClientAuthMalformed => authorized(app, "Basic !", GRANT).await,
+        Reason::ClientAuthSeveral => {
+            authorized(app, &right, &format!("{GRANT}&client_secret=x")).await
+        }
+        Reason::ClientIdMismatch => authorized(app, &right, &format!("{GRANT}&client_id=x")).await,
+        Reason::ClientAuthUnsupported => authorized(app, "Bearer x", GRANT).await,
+        Reason::ClientAuthMissing => form(app, GRANT).await,
+        Reason::ClientUnknown => app.token("nobody", GRANT).await,
+        Reason::ClientAuthFailed => app.token_with("app", "wrong-secret-of-app", GRANT).await,
+        Reason::ClientAuthMethodWrong => app.token("poster", GRANT).await,
+        Reason::ClientDisabled => {
+            app.running.desk.disable_client("off", app::START).await.unwrap();
+            app.beat().await;
+            app.token("off", GRANT).await
+        }
+        Reason::GrantMissing => app.token("app", "scope=read").await,
+        Reason::GrantUnsupported => app.token("app", "grant_type=password").await,
+        Reason::GrantNotAllowed => app.token("idle", GRANT).await,
+        Reason::ScopeMalformed => asked("&scope=a++b".into()).await,
+        Reason::ScopeNotAllowed => asked("&scope=admin".into()).await,
+        Reason::ScopeEmpty => scope_empty(app).await,
+        Reason::ResourceMalformed => asked("&resource=x".into()).await,
+        Reason::ResourceUnknown => asked("&resource=urn:unknown".into()).await,
+        Reason::ResourceSeveral => asked(format!("&resource={OTHER}&resource=urn:x")).await,
+        Reason::ResourceMissing => app.token("both", GRANT).await,
+        Reason::SecretUnknown => {
+            app.database.sql(
+                "update client_secrets set pepper_id = 99 where client_id = 'app' returning 1",
+            );
+            app.database.sql(
+                "update versions set number = number + 1, stamp = 7 where part = 'directory' returning 1",
+            );
+            app.beat().await;
+            app.token("app", GRANT).await
+        }
+        Reason::DatabaseUnavailable => {
+            app.running.desk.db.close().await;
+            app.clock.advance(Duration::from_secs(301));
+            app.token("app", GRANT).await
+        }
+        Reason::SigningUnavailable => {
+            app.running.desk.db.close().await;
+            app.clock.advance(Duration::from_secs(100 * 86400));
+            app.token("app", GRANT).await
+        }
+    };
+    answer.status
+}
+
+/// A client whose default scopes belong to another resource than the one it asks for.
+async fn scope_empty(app: &App) -> http::Answer {
+    let description = jeton::manage::describe::ClientDescription {
+        id: "modest".to_owned(),
+        secret: Some(jeton::secret::WrittenSecret::new(SECRET)),
+        resources: vec![crate::support::API.to_owned(), OTHER.to_owned()],
+        default_scopes: Some(vec!["read".to_owned()]),
+        ..Default::default()
+    };
+    app.running.desk.create_client(&description, app::START).await.unwrap();
+    app.beat().await;
+    app.token("modest", &format!("{GRANT}&resource={OTHER}")).await
+}
+
+#[actix_web::test]
+async fn every_reason_can_be_provoked_and_is_counted_under_its_name() {
+    for &reason in Reason::ALL {
+        let patient = "[clients]\nmax_staleness = \"9999d\"\n";
+        let settings = if reason == Reason::SigningUnavailable { patient } else { "" };
+        let app = App::with(settings).await;
+        let status = provoke(&app, reason).await;
+        assert_eq!(status, reason.public().status, "{reason}");
+        // Paths and verbs are refused before there is a token request to count.
+        if !matches!(reason, Reason::PathUnknown | Reason::MethodNotAllowed) {
+            assert!((app.refusals(reason.name()).await - 1.0).abs() < 0.1, "{reason}");
+        }
+        app.stop().await;
+    }
+}
