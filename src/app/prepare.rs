@@ -14,6 +14,7 @@ use crate::domain::{Issuer, Time};
 use crate::error::Exit;
 use crate::jobs::Keeper;
 use crate::manage::Desk;
+use crate::mirror::RingKey;
 use crate::secret::RootSecrets;
 use crate::store::instance::{self, Instance};
 use crate::store::{Db, Open, Pooler, StoreError, migrate, native};
@@ -177,25 +178,26 @@ pub fn desk(settings: &Settings, db: Db, issuer: Issuer, actor: &str) -> Result<
 /// Loads the keys, makes the first ones, and refuses to serve if they cannot be opened: an issuer
 /// that cannot sign should say so at its start and not at its first request.
 pub(super) async fn first_keys(keeper: &mut Keeper) -> Result<(), Exit> {
-    keeper.poller.poll().await?;
-    let (now, certain) = (keeper.clock.now(), keeper.clock.is_certain());
-    keeper.desk.maintain(now, certain).await?;
-    keeper.poller.poll().await?;
-    let keys = keeper.mirror.keys();
-    for ring in keys.iter() {
-        if let Some(trouble) = &ring.trouble {
-            tracing::error!(kid = %ring.key.kid, algorithm = %ring.key.algorithm, trouble, "a signing key is unusable");
+    // Another replica may make the first keys at this moment, by a clock a little ahead of ours:
+    // they sign in an instant, not yet.
+    for _ in 0..20 {
+        keeper.poller.poll().await?;
+        let (now, certain) = (keeper.clock.now(), keeper.clock.is_certain());
+        keeper.desk.maintain(now, certain).await?;
+        keeper.poller.poll().await?;
+        let (keys, now) = (keeper.mirror.keys(), keeper.clock.now());
+        if keeper.desk.policy.algorithms.iter().any(|line| keys.can_sign(*line, now)) {
+            return Ok(());
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let lines = &keeper.desk.policy.algorithms;
-    if lines.iter().any(|line| keys.can_sign(*line, now)) {
-        return Ok(());
-    }
+    let keys = keeper.mirror.keys();
     let held = keeper.desk.secrets.ids().iter().map(|id| id.0.to_string()).collect::<Vec<_>>();
-    let troubles: Vec<_> = keys.iter().filter_map(|ring| ring.trouble.clone()).collect();
+    let trouble =
+        |ring: &RingKey| Some(format!("\n  {}: {}", ring.key.kid, ring.trouble.as_ref()?));
+    let troubles: String = keys.iter().filter_map(trouble).collect();
     Err(Exit::Refused(format!(
-        "no signing key can be used; the root-secret file holds the ids {}; {}",
+        "no signing key can be used; the root-secret file holds the ids {}{troubles}",
         held.join(", "),
-        troubles.join("; ")
     )))
 }

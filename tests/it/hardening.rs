@@ -141,3 +141,16 @@ async fn a_secret_that_stands_where_an_id_should_is_not_logged() {
     assert!(said.contains("client_unknown"));
     assert!(!said.contains("jcs_") && !said.contains("a-chosen-secret"), "{said}");
 }
+
+#[actix_web::test]
+async fn a_start_with_the_wrong_root_secret_names_the_ids_and_serves_nothing() {
+    let database = TestDatabase::new();
+    drop(replica::start(&database, "one", &[]).await);
+    let file = database.directory.path().join("root-secrets");
+    let other = jeton::secret::RootSecrets::generate_text().replacen("1 ", "2 ", 1);
+    std::fs::write(&file, other.as_str()).unwrap();
+    let refused = run(&["serve"], &environment(&database, &[]));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("holds the ids 2") && said.contains("root secret 1"), "{said}");
+}
