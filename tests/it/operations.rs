@@ -80,3 +80,15 @@ async fn metrics_count_what_happened_and_never_what_a_caller_named() {
     assert_eq!(app.refusals("client_unknown").await, 1.0);
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn a_thread_that_has_not_turned_for_ten_seconds_is_stuck_and_only_liveness_says_so() {
+    let app = App::start().await;
+    // Every pulse is now eleven seconds old, as if all threads had hung; a second later they beat.
+    app.clock.advance(std::time::Duration::from_secs(11));
+    assert_eq!(look(&app, "/healthz/live").await.status, 503);
+    assert_eq!(look(&app, "/healthz/ready").await.status, 200);
+    app.beat().await;
+    assert_eq!(look(&app, "/healthz/live").await.status, 200);
+    app.stop().await;
+}
