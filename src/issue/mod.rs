@@ -1,7 +1,8 @@
 //! What the issuer does, one file for each thing it does; each reads like its RFC.
 //!
-//! A request that was parsed comes in, a [`Refusal`] or an answer goes out, and the [`Decision`](crate::domain::Decision)
-//! that is filled in on the way says why. Nothing here knows HTTP.
+//! A request that was parsed comes in, a [`Refusal`] or an answer goes out, and the
+//! [`Decision`](crate::domain::Decision) that is filled in on the way says why. Nothing here knows
+//! HTTP.
 
 mod access_token;
 mod authenticate;
