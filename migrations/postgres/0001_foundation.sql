@@ -59,6 +59,8 @@ create table clients (
     introspects jsonb not null,     -- the resources whose tokens it may introspect
     access_token_ttl bigint,        -- how long its access tokens live (a duration); null: the default
     algorithm text,                 -- the key line that signs for it; null: the default
+    refresh_retry text,             -- what happens when it repeats a refresh; null: the default
+    first_party boolean not null,   -- it is the operator's own: people are not asked for consent
     claims jsonb not null,          -- static claims of its tokens
     disabled_at bigint,             -- since when it is switched off
     created_at bigint not null,     -- when it was registered

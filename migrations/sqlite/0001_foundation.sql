@@ -59,6 +59,8 @@ create table clients (
     introspects text not null,     -- the resources whose tokens it may introspect
     access_token_ttl integer,        -- how long its access tokens live (a duration); null: the default
     algorithm text,                 -- the key line that signs for it; null: the default
+    refresh_retry text,             -- what happens when it repeats a refresh; null: the default
+    first_party integer not null,   -- it is the operator's own: people are not asked for consent
     claims text not null,          -- static claims of its tokens
     disabled_at integer,             -- since when it is switched off
     created_at integer not null,     -- when it was registered

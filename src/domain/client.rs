@@ -134,6 +134,42 @@ impl FromStr for GrantType {
     }
 }
 
+/// What happens when a client presents the refresh token before its present one. Registered today,
+/// obeyed from the version on that issues refresh tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshRetry {
+    /// It is refused, and the family ends.
+    Strict,
+    /// Within a short window the same successor is given out again.
+    Window,
+    /// Until the successor was presented, for clients that prove who they are.
+    UntilUsed,
+}
+
+impl RefreshRetry {
+    /// Every policy.
+    pub const ALL: [RefreshRetry; 3] = [Self::Strict, Self::Window, Self::UntilUsed];
+
+    /// Its name in files and the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Window => "window",
+            Self::UntilUsed => "until_used",
+        }
+    }
+}
+
+impl FromStr for RefreshRetry {
+    type Err = Invalid;
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|policy| policy.name() == name)
+            .ok_or(Invalid("refresh_retry is strict, window or until_used"))
+    }
+}
+
 /// A registered client and all that it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -161,6 +197,10 @@ pub struct Client {
     pub access_token_ttl: Option<Duration>,
     /// The key line that signs its tokens; `None` means the issuer's default.
     pub algorithm: Option<Algorithm>,
+    /// What happens when it repeats a refresh; `None` means the default for its kind.
+    pub refresh_retry: Option<RefreshRetry>,
+    /// It is the operator's own: people are not asked for consent.
+    pub first_party: bool,
     /// Static claims of its tokens.
     pub claims: ExtraClaims,
     /// Since when an operator has it switched off.
@@ -187,6 +227,8 @@ impl Client {
             introspects: Vec::new(),
             access_token_ttl: None,
             algorithm: None,
+            refresh_retry: None,
+            first_party: false,
             claims: ExtraClaims::default(),
             disabled_at: None,
             created_at: now,

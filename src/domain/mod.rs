@@ -18,7 +18,7 @@ pub mod time;
 
 pub use algorithm::Algorithm;
 pub use claims::ExtraClaims;
-pub use client::{AuthMethod, Client, ClientId, GrantType};
+pub use client::{AuthMethod, Client, ClientId, GrantType, RefreshRetry};
 pub use decision::{Decision, Granted};
 pub use issuer::Issuer;
 pub use reason::{Reason, Refusal};

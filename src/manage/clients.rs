@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::describe::{ClientDescription, Frame};
 use super::{Desk, ManageError, shown};
-use crate::domain::{Algorithm, AuthMethod, Client, ClientId, Resource, ResourceId, Stage, Time};
+use crate::domain::{
+    Algorithm, AuthMethod, Client, ClientId, RefreshRetry, Resource, ResourceId, Stage, Time,
+};
 use crate::secret::{ClientSecret, WrittenSecret};
 use crate::store::audit::{self, Action, Event, row_id};
 use crate::store::secrets::{self, StoredSecret};
@@ -44,6 +46,10 @@ pub struct ClientView {
     pub access_token_ttl: Option<String>,
     /// The key line that signs for it; absent: the default.
     pub algorithm: Option<&'static str>,
+    /// What happens when it repeats a refresh; absent: the default.
+    pub refresh_retry: Option<&'static str>,
+    /// Whether it is the operator's own.
+    pub first_party: bool,
     /// Static claims of its tokens.
     pub claims: Value,
     /// Its secrets, oldest first.
@@ -86,7 +92,7 @@ fn exposed<S: Serializer>(secret: &Option<ClientSecret>, to: S) -> Result<S::Ok,
 pub(super) type Field = (&'static str, fn(&Client) -> Value, fn(&mut Client, &Client));
 
 /// Every field that a description sets.
-pub(super) const FIELDS: [Field; 12] = [
+pub(super) const FIELDS: [Field; 14] = [
     ("name", |c| json!(c.name), |to, from| to.name.clone_from(&from.name)),
     ("auth_method", |c| json!(c.auth_method.name()), |to, from| to.auth_method = from.auth_method),
     (
@@ -123,6 +129,12 @@ pub(super) const FIELDS: [Field; 12] = [
         |to, from| to.algorithm = from.algorithm,
     ),
     (
+        "refresh_retry",
+        |c| json!(c.refresh_retry.map(RefreshRetry::name)),
+        |to, from| to.refresh_retry = from.refresh_retry,
+    ),
+    ("first_party", |c| json!(c.first_party), |to, from| to.first_party = from.first_party),
+    (
         "claims",
         |c| Value::Object(c.claims.as_map().clone()),
         |to, from| to.claims.clone_from(&from.claims),
@@ -157,6 +169,8 @@ fn view(client: &Client, secrets: &[StoredSecret]) -> ClientView {
         introspects: client.introspects.iter().map(ToString::to_string).collect(),
         access_token_ttl: ttl(client),
         algorithm: client.algorithm.map(Algorithm::name),
+        refresh_retry: client.refresh_retry.map(RefreshRetry::name),
+        first_party: client.first_party,
         claims: Value::Object(client.claims.as_map().clone()),
         secrets: own
             .map(|secret| SecretView {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::schedule::Policy;
 use crate::domain::{
-    Algorithm, AuthMethod, Client, ClientId, ExtraClaims, GrantType, Invalid, Issuer, Resource,
-    ResourceId, Scope, ScopeDefinition, Scopes, Time,
+    Algorithm, AuthMethod, Client, ClientId, ExtraClaims, GrantType, Invalid, Issuer, RefreshRetry,
+    Resource, ResourceId, Scope, ScopeDefinition, Scopes, Time,
 };
 use crate::secret::WrittenSecret;
 
@@ -82,6 +82,11 @@ pub struct ClientDescription {
     pub access_token_ttl: Option<String>,
     /// The key line that signs for it.
     pub algorithm: Option<String>,
+    /// What happens when it repeats a refresh: `strict`, `window` or `until_used`.
+    pub refresh_retry: Option<String>,
+    /// It is the operator's own: no consent page.
+    #[serde(default)]
+    pub first_party: bool,
     /// Static claims of its tokens.
     #[serde(default)]
     pub claims: Map<String, Value>,
@@ -216,6 +221,11 @@ impl ClientDescription {
             .algorithm
             .as_ref()
             .and_then(|text| mistakes.parse("algorithm", text.parse::<Algorithm>()));
+        client.refresh_retry = self
+            .refresh_retry
+            .as_ref()
+            .and_then(|text| mistakes.parse("refresh_retry", text.parse::<RefreshRetry>()));
+        client.first_party = self.first_party;
         client.claims =
             mistakes.parse("claims", ExtraClaims::new(self.claims.clone())).unwrap_or_default();
         check_client(&client, frame, &mut mistakes);
@@ -240,6 +250,11 @@ fn check_client(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>)
     if client.auth_method == AuthMethod::None && !client.grants.is_empty() {
         mistakes
             .add("grants", "client_credentials is for clients that authenticate (RFC 6749 §4.4)");
+    }
+    if client.auth_method == AuthMethod::None
+        && client.refresh_retry == Some(RefreshRetry::UntilUsed)
+    {
+        mistakes.add("refresh_retry", "until_used is for clients that prove who they are");
     }
     for uri in &client.redirect_uris {
         if url::Url::parse(uri).map_or(true, |url| url.fragment().is_some()) {

@@ -9,25 +9,26 @@ use super::value::{
 };
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
-use crate::domain::{AuthMethod, Client, ClientId, GrantType, ResourceId, Time};
+use crate::domain::{AuthMethod, Client, ClientId, GrantType, RefreshRetry, ResourceId, Time};
 
 statements! {
     CLIENTS on Both =
         "select id, name, auth_method, grants, redirect_uris, resources, default_resource, scopes,
-                default_scopes, introspects, access_token_ttl, algorithm, claims, disabled_at,
-                created_at, updated_at
+                default_scopes, introspects, access_token_ttl, algorithm, refresh_retry,
+                first_party, claims, disabled_at, created_at, updated_at
          from clients order by id";
     CLIENT_PUT on Both =
         "insert into clients (id, name, auth_method, grants, redirect_uris, resources,
              default_resource, scopes, default_scopes, introspects, access_token_ttl, algorithm,
-             claims, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+             claims, created_at, updated_at, refresh_retry, first_party)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
          on conflict (id) do update set name = excluded.name, auth_method = excluded.auth_method,
              grants = excluded.grants, redirect_uris = excluded.redirect_uris,
              resources = excluded.resources, default_resource = excluded.default_resource,
              scopes = excluded.scopes, default_scopes = excluded.default_scopes,
              introspects = excluded.introspects, access_token_ttl = excluded.access_token_ttl,
              algorithm = excluded.algorithm, claims = excluded.claims,
+             refresh_retry = excluded.refresh_retry, first_party = excluded.first_party,
              updated_at = excluded.updated_at";
     CLIENT_SET_DISABLED on Both =
         "update clients set disabled_at = $2, updated_at = $3 where id = $1";
@@ -49,6 +50,8 @@ struct Row {
     introspects: Json<Value>,
     access_token_ttl: Option<i64>,
     algorithm: Option<String>,
+    refresh_retry: Option<String>,
+    first_party: bool,
     claims: Json<Value>,
     disabled_at: Option<i64>,
     created_at: i64,
@@ -89,6 +92,13 @@ impl TryFrom<Row> for Client {
                 .map(str::parse)
                 .transpose()
                 .map_err(|_| bad("algorithm"))?,
+            refresh_retry: row
+                .refresh_retry
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| bad("refresh_retry"))?,
+            first_party: row.first_party,
             claims: claims(&row.claims).map_err(|_| bad("claims"))?,
             disabled_at: row.disabled_at.map(Time::from_micros),
             created_at: Time::from_micros(row.created_at),
@@ -142,6 +152,8 @@ pub async fn put(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         &claims,
         client.created_at.micros(),
         client.updated_at.micros(),
+        client.refresh_retry.map(RefreshRetry::name),
+        client.first_party,
     ];
     tx.run(&CLIENT_PUT, args).await.map(drop)
 }

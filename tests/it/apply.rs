@@ -427,3 +427,49 @@ async fn a_rotation_that_is_tried_again_takes_back_the_secret_that_nobody_got() 
     assert!(works(&desk, "app", kept.expose(), at(21)).await);
     assert!(!works(&desk, "app", lost.expose(), at(21)).await);
 }
+
+#[actix_web::test]
+async fn every_key_of_a_client_is_accepted_and_comes_back() {
+    let file = r#"
+        [[resource]]
+        id = "https://api.example.test/"
+        scopes = ["read", { name = "write", description = "Change your things" }]
+
+        [[client]]
+        id = "app"
+        name = "Example app"
+        secret = "first-secret-of-app"
+        auth_method = "client_secret_basic"
+        grants = ["client_credentials"]
+        redirect_uris = ["http://127.0.0.1:8765/cb"]
+        resources = ["https://api.example.test/"]
+        default_resource = "https://api.example.test/"
+        scopes = ["read", "write"]
+        default_scopes = ["read"]
+        introspects = ["https://api.example.test/"]
+        access_token_ttl = "10m"
+        algorithm = "ES256"
+        refresh_retry = "until_used"
+        first_party = true
+    "#;
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    apply(&desk, file).await;
+    let app = desk.client("app").await.unwrap();
+    assert_eq!((app.refresh_retry, app.first_party), (Some("until_used"), true));
+    assert_eq!(app.redirect_uris, ["http://127.0.0.1:8765/cb"]);
+    assert_eq!(app.introspects, ["https://api.example.test/"]);
+    let again = apply(&desk, file).await;
+    assert!(again.is_empty(), "{again}");
+
+    let public = file
+        .replace("secret = \"first-secret-of-app\"", "")
+        .replace("client_secret_basic", "none")
+        .replace("[\"client_credentials\"]", "[]");
+    let refused = ApplyFile::parse(&public, Path::new(".")).unwrap();
+    let refused = desk.apply(&refused, Options::default(), at(1), |_| Ok(())).await.unwrap_err();
+    assert!(refused.to_string().contains("refresh_retry"), "{refused}");
+    let people = format!("{file}\n[[user]]\nusername = \"alice\"\n");
+    let said = ApplyFile::parse(&people, Path::new(".")).unwrap_err().to_string();
+    assert!(said.contains("user"), "{said}");
+}

@@ -25,6 +25,8 @@ struct Tables {
     resource: Vec<toml::Value>,
     #[serde(default)]
     client: Vec<toml::Value>,
+    #[serde(default)]
+    user: Vec<toml::Value>,
 }
 
 impl ApplyFile {
@@ -44,6 +46,10 @@ impl ApplyFile {
             ManageError::invalid(format!("line {}: {}", at.max(1), error.message()))
         })?;
         let mut mistakes = Vec::new();
+        if !tables.user.is_empty() {
+            mistakes
+                .push("user: this version knows no people yet; take the entries out".to_owned());
+        }
         let resources = entries("resource", tables.resource, &mut mistakes);
         let mut clients: Vec<ClientDescription> = entries("client", tables.client, &mut mistakes);
         for client in &mut clients {
