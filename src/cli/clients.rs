@@ -3,11 +3,12 @@
 use std::io::Read;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::{list, table};
-use super::{Global, print_json};
+use super::{Global, print_json, say};
 use crate::error::Exit;
 use crate::manage::clients::{ClientView, NewSecret};
 use crate::manage::describe::ClientDescription;
@@ -126,8 +127,7 @@ impl Clients {
             Self::Enable { id } => show(global, &[desk.enable_client(&id, now).await?]),
             Self::Delete { id } => {
                 desk.delete_client(&id, now).await?;
-                println!("deleted {id}");
-                Ok(())
+                say(global, &json!({ "deleted": id }), &format!("deleted {id}"))
             }
             Self::RotateSecret { id } => show_secret(global, &desk.rotate_secret(&id, now).await?),
         }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::table;
-use super::{Global, print_json};
+use super::{Global, print_json, say};
 use crate::domain::{Algorithm, Time};
 use crate::error::Exit;
 use crate::keys::PrivateKey;
@@ -91,13 +92,13 @@ impl Keys {
             }
             Self::Hold { kid } => {
                 desk.hold(&kid, true, now).await?;
-                println!("{kid} stays in the JWKS until it is released");
-                Ok(())
+                let sentence = format!("{kid} stays in the JWKS until it is released");
+                say(global, &json!({ "held": kid }), &sentence)
             }
             Self::Release { kid } => {
                 desk.hold(&kid, false, now).await?;
-                println!("{kid} leaves the JWKS at its own time");
-                Ok(())
+                let sentence = format!("{kid} leaves the JWKS at its own time");
+                say(global, &json!({ "released": kid }), &sentence)
             }
             Self::Import { file, algorithm } => {
                 let pem = std::fs::read(&file)
@@ -105,8 +106,8 @@ impl Keys {
                     .map_err(|error| Exit::Failed(format!("{}: {error}", file.display())))?;
                 let private = PrivateKey::from_pem(&pem, algorithm)
                     .map_err(|error| Exit::Failed(format!("{}: {error}", file.display())))?;
-                println!("imported {}", desk.import_key(private, algorithm, now).await?);
-                Ok(())
+                let kid = desk.import_key(private, algorithm, now).await?;
+                say(global, &json!({ "imported": kid }), &format!("imported {kid}"))
             }
         }
     }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::{Settings, Sources};
@@ -114,8 +115,8 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Keys(keys) => keys.run(global).await,
         Command::Secrets(Secrets::Generate { out }) => {
             RootSecrets::generate_file(&out)?;
-            println!("wrote {}; keep a copy somewhere safe", out.display());
-            Ok(())
+            let sentence = format!("wrote {}; keep a copy somewhere safe", out.display());
+            say(global, &json!({ "wrote": out }), &sentence)
         }
     }
 }
@@ -133,15 +134,23 @@ async fn migrate_schema(global: &Global) -> Result<(), Exit> {
     let db = context::open(&settings).await?;
     let clock = Clock::system();
     app::wait_for_database(&db, &clock, app::COMMAND).await?;
-    let mut steps = 0;
-    migrate::migrate(&db, clock.now(), |step| {
-        steps += 1;
-        println!("applied {}", step.name);
-    })
-    .await?;
-    if steps == 0 {
-        println!("nothing to do: the schema is at {}", migrate::version(&db).await?);
+    let mut steps = Vec::new();
+    migrate::migrate(&db, clock.now(), |step| steps.push(step.name)).await?;
+    let schema = migrate::version(&db).await?;
+    let sentence = if steps.is_empty() {
+        format!("nothing to do: the schema is at {schema}")
+    } else {
+        format!("applied {}", steps.join(", "))
+    };
+    say(global, &json!({ "applied": steps, "schema": schema }), &sentence)
+}
+
+/// Says what was done: a sentence for people, an object for programs.
+fn say(global: &Global, done: &serde_json::Value, sentence: &str) -> Result<(), Exit> {
+    if global.json {
+        return print_json(done);
     }
+    println!("{sentence}");
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! `jeton resource …`
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::context::{Context, Intent, context};
 use super::table::{list, table};
-use super::{Global, print_json};
+use super::{Global, print_json, say};
 use crate::error::Exit;
 use crate::manage::describe::{ResourceDescription, ScopeDescription};
 use crate::manage::resources::ResourceView;
@@ -50,8 +51,7 @@ impl Resources {
             Self::Show { id } => print_json(&desk.resource(&id).await?),
             Self::Delete { id } => {
                 desk.delete_resource(&id, now).await?;
-                println!("deleted {id}");
-                Ok(())
+                say(global, &json!({ "deleted": id }), &format!("deleted {id}"))
             }
         }
     }

@@ -247,7 +247,9 @@ pub fn rotate(
     ending.remove_at = switch + trusted + policy.retention(ending.longest_token);
     let mut beginning = Times { activate_at: switch, ..next.times };
     if later.len() == 1 {
-        beginning = sign_until(&beginning, switch + policy.period, policy);
+        // It has signed nothing yet, so all that follows moves forward with it.
+        let until = switch + policy.period;
+        beginning = sign_until(&Times { remove_at: until, ..beginning }, until, policy);
     }
     Ok(vec![reschedule(active, ending), reschedule(next, beginning)])
 }
