@@ -15,6 +15,7 @@
 mod apply;
 mod architecture;
 mod client_authentication;
+mod client_secrets;
 mod config;
 mod documents;
 mod hardening;

@@ -70,6 +70,7 @@ async fn an_unknown_path_gets_a_404_in_json() {
             "/%00",
             "/%ff",
             "/%zz",
+            "/%3Cscript%3E",
         ] {
             for method in ["GET", "POST"] {
                 let answer = http::send(&address, method, path, &[], b"").await;
@@ -77,6 +78,25 @@ async fn an_unknown_path_gets_a_404_in_json() {
             }
         }
     }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_not_http_gets_a_400_without_a_word_and_harms_nobody() {
+    let app = App::start().await;
+    for bad in [
+        "GET /<script>h0st1le</script> HTTP/1.1\r\nhost: x\r\n\r\n",
+        "h0st1le\r\n\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+    ] {
+        let answer = http::raw(&app.public(), bad.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, 400, "{bad:?} {answer:?}");
+        assert_eq!(String::from_utf8_lossy(&answer.body), "", "{bad:?}");
+    }
+    assert_eq!(app.token("app", GRANT).await.status, 200);
     app.stop().await;
 }
 
@@ -205,11 +225,9 @@ async fn characters_that_no_parameter_can_hold_are_refused_and_never_a_500() {
             let answer = form(&app, &format!("{parameters}{name}={bad}")).await;
             assert_refused(&answer, 400, "invalid_request");
         }
-        // These have errors of their own, for a client that has said who it is.
         for (name, error) in [("scope", "invalid_scope"), ("resource", "invalid_target")] {
-            let asked = format!("{GRANT}&{name}={bad}");
-            assert_refused(&authorized(&app, &app_credential(), &asked).await, 400, error);
-            assert_refused(&form(&app, &asked).await, 401, "invalid_client");
+            let answer = app.token("app", &format!("{GRANT}&{name}={bad}")).await;
+            assert_refused(&answer, 400, error);
         }
     }
     app.stop().await;
@@ -337,8 +355,8 @@ async fn what_stands_in_the_query_is_ignored_secrets_above_all() {
 
 #[actix_web::test]
 async fn nothing_hostile_comes_back() {
-    let app = App::start().await;
     const MARK: &str = "h0st1le";
+    let app = App::start().await;
     let encoded = [
         "%22h0st1le%22",
         "h0st1le%5C",
