@@ -68,6 +68,8 @@ impl KeyRing {
                 (Err(KeyError::UnknownSecret(id)), Some(known)) => {
                     let trouble = KeyError::UnknownSecret(id).to_string();
                     let mut kept = RingKey { trouble: Some(trouble), ..known.clone() };
+                    // What takes trust away is believed without proof; what gives it is not.
+                    kept.key.compromised_at = kept.key.compromised_at.or(row.key.compromised_at);
                     if row.key.destroyed
                         && let Some(opened) = &mut kept.opened
                     {

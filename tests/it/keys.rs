@@ -148,9 +148,18 @@ async fn a_key_once_opened_stays_open_without_its_root_secret() {
     assert!(!without.can_sign(Algorithm::Es256, START));
     assert!(without.iter().all(|one| one.trouble.as_ref().unwrap().contains("root secret 1")));
 
-    let after = KeyRing::load(rows, &other, ISSUER, &open);
+    let after = KeyRing::load(rows.clone(), &other, ISSUER, &open);
     assert_eq!(after.signer(Algorithm::Es256, START).unwrap().0.kid, active);
     assert_eq!(kids(&after.jwks(START).document.plain).len(), 2);
+
+    // That it is stolen is believed even of a row that cannot be checked here.
+    let mut stolen = rows;
+    for row in &mut stolen {
+        row.key.compromised_at = Some(START);
+    }
+    let after = KeyRing::load(stolen, &other, ISSUER, &open);
+    assert!(!after.can_sign(Algorithm::Es256, START));
+    assert!(kids(&after.jwks(START).document.plain).is_empty());
 }
 
 #[test]
