@@ -10,6 +10,8 @@ mod context;
 mod dev;
 mod keys;
 mod resources;
+mod revoke;
+mod secrets;
 mod serve;
 mod table;
 
@@ -22,7 +24,6 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{Settings, Sources};
 use crate::error::Exit;
-use crate::secret::RootSecrets;
 use crate::store::migrate;
 use crate::{app, telemetry};
 
@@ -72,18 +73,12 @@ enum Command {
     Keys(keys::Keys),
     /// The root secrets, which seal signing keys and client secrets
     #[command(subcommand)]
-    Secrets(Secrets),
-}
-
-#[derive(Debug, Subcommand)]
-enum Secrets {
-    /// Make a new root-secret file, readable only by its owner; an existing file is never touched
-    #[command(after_help = "Example:\n  jeton secrets generate --out data/root-secrets")]
-    Generate {
-        /// The file to make
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
+    Secrets(secrets::Secrets),
+    /// Take tokens back: one, or everything of a client or a resource, or everything
+    #[command(after_help = "Examples:\n  jeton revoke --token-stdin < token\n  jeton revoke \
+                            --client app --dry-run\n  jeton revoke --all --before \
+                            2026-01-31T12:00:00Z")]
+    Revoke(revoke::Revoke),
 }
 
 /// Runs the command line.
@@ -113,11 +108,8 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Client(clients) => clients.run(global).await,
         Command::Resource(resources) => resources.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
-        Command::Secrets(Secrets::Generate { out }) => {
-            RootSecrets::generate_file(&out)?;
-            let sentence = format!("wrote {}; keep a copy somewhere safe", out.display());
-            say(global, &json!({ "wrote": out }), &sentence)
-        }
+        Command::Secrets(secrets) => secrets.run(global).await,
+        Command::Revoke(revoke) => revoke.run(global).await,
     }
 }
 

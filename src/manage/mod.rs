@@ -4,9 +4,12 @@
 pub mod apply;
 pub mod clients;
 pub mod describe;
+pub mod emergency;
 pub mod keys;
 pub mod notes;
 pub mod resources;
+pub mod revoke;
+pub mod root_secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,7 @@ use std::time::Duration;
 use crate::domain::schedule::{CannotRotate, Policy};
 use crate::domain::{Issuer, Time};
 use crate::keys::KeyError;
-use crate::secret::RootSecrets;
+use crate::secret::{RootSecretError, Vault};
 use crate::store::{Db, StoreError};
 
 /// What every verb needs to know.
@@ -23,13 +26,15 @@ pub struct Desk {
     /// The database.
     pub db: Db,
     /// The root secrets.
-    pub secrets: Arc<RootSecrets>,
+    pub secrets: Arc<Vault>,
     /// Who issues.
     pub issuer: Issuer,
     /// The key schedule.
     pub policy: Policy,
     /// How long a replica that is cut off from the database goes on issuing.
     pub trusted: Duration,
+    /// Within what time replicas obey a revocation.
+    pub revocation_bound: Duration,
     /// Who acts: for the audit trail.
     pub actor: String,
 }
@@ -59,6 +64,9 @@ pub enum ManageError {
     /// The key schedule does not allow it.
     #[error(transparent)]
     Rotate(#[from] CannotRotate),
+    /// The root-secret file.
+    #[error(transparent)]
+    RootSecret(#[from] RootSecretError),
     /// Key material cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
