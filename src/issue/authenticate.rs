@@ -149,12 +149,14 @@ impl Service {
     }
 
     fn note_use(&self, id: &ClientId, secret: &ClientSecret, matched: &Secret, now: Time) {
-        if !matched.is_worth_noting(now) {
+        let secrets = self.secrets.now();
+        let to = secrets.current();
+        let moves = matched.should_move(to);
+        if !moves && !matched.is_worth_noting(now) {
             return;
         }
-        let secrets = self.secrets.now();
-        let (from, to) = (matched.stored.pepper, secrets.current());
-        let rekeyed = (from != to).then(|| (from, to, secrets.current_pepper().digest(id, secret)));
+        let rekeyed =
+            moves.then(|| (matched.stored.pepper, to, secrets.current_pepper().digest(id, secret)));
         self.mirror.notes.used(SecretUse { secret: matched.stored.id, at: now, rekeyed });
     }
 }

@@ -100,7 +100,7 @@ async fn one_flipped_bit_of_what_is_sealed_spoils_the_row() {
     }
     // Sealed for one issuer, it opens for no other.
     assert!(keys::open(&rows[0], &desk.secrets.now(), ISSUER, None).is_ok());
-    assert!(keys::open(&rows[0], &desk.secrets, "https://other.test", None).is_err());
+    assert!(keys::open(&rows[0], &desk.secrets.now(), "https://other.test", None).is_err());
 }
 
 #[actix_web::test]

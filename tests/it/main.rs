@@ -26,6 +26,7 @@ mod modes;
 mod openapi;
 mod operations;
 mod outage;
+mod propagation;
 mod readme;
 mod reasons;
 mod replicas;

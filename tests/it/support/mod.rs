@@ -8,6 +8,7 @@ pub mod database;
 pub mod desk;
 pub mod http;
 pub mod process;
+pub mod proxy;
 pub mod refused;
 pub mod replica;
 pub mod verify;
