@@ -98,6 +98,7 @@ impl Poller {
         // Only now: if a reload failed, the next poll must try it again, and what is in memory is
         // not as fresh as this poll.
         self.seen = Some(versions);
+        self.secrets.settle();
         let skew = self.clock.follow(sample);
         self.mirror.freshness.succeeded(sample.sent);
         let restored = std::mem::take(&mut self.restored);

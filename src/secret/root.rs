@@ -140,6 +140,14 @@ impl RootSecrets {
         Self { distrusted: stolen.into_iter().collect(), ..self.clone() }
     }
 
+    /// The same set, with what an older one has besides at its end.
+    #[must_use]
+    pub(super) fn with_older(&self, older: &RootSecrets) -> Self {
+        let mut all = self.clone();
+        all.rest.extend(older.entries().filter(|one| self.entry(one.id).is_none()).cloned());
+        all
+    }
+
     /// Whether what was made under a secret must not be believed: whoever stole the secret may have
     /// made it.
     pub fn distrusts(&self, id: SecretId) -> bool {

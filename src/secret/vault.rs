@@ -20,6 +20,8 @@ pub struct Vault {
     issuer: String,
     now: ArcSwap<RootSecrets>,
     seen: Mutex<Option<Mark>>,
+    /// The set without what the file has lost, once nothing in memory needs that any more.
+    next: Mutex<Option<RootSecrets>>,
 }
 
 impl Vault {
@@ -27,7 +29,13 @@ impl Vault {
     pub fn open(path: PathBuf, issuer: &str) -> Result<Self, RootSecretError> {
         let seen = mark(&path);
         let now = ArcSwap::from_pointee(file::load(&path, issuer)?);
-        Ok(Self { path, issuer: issuer.to_owned(), now, seen: Mutex::new(seen) })
+        Ok(Self {
+            path,
+            issuer: issuer.to_owned(),
+            now,
+            seen: Mutex::new(seen),
+            next: Mutex::new(None),
+        })
     }
 
     /// The set as last read.
@@ -42,6 +50,9 @@ impl Vault {
 
     /// Reads the file again if it has changed; true if the set is another one now. A file that
     /// cannot be used changes nothing, and is reported once: what is in memory goes on to work.
+    ///
+    /// What the file has gained opens at once. What it has lost goes on to open until
+    /// [`Vault::settle`]: memory still holds what was stored under it.
     pub fn reread(&self) -> Result<bool, RootSecretError> {
         let found = mark(&self.path);
         {
@@ -52,9 +63,20 @@ impl Vault {
             *seen = found;
         }
         let fresh = file::load(&self.path, &self.issuer)?;
-        let stolen = self.now().distrusted();
-        self.now.store(Arc::new(fresh.distrusting(stolen)));
+        let now = self.now();
+        let fresh = fresh.distrusting(now.distrusted());
+        self.now.store(Arc::new(fresh.with_older(&now)));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(true)
+    }
+
+    /// Forgets what the file has lost: everything in memory was loaded anew since.
+    pub fn settle(&self) {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(next) = next {
+            let stolen = self.now().distrusted();
+            self.now.store(Arc::new(next.distrusting(stolen)));
+        }
     }
 
     /// Marks the ids that are known to be stolen; true if that is news.

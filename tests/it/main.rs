@@ -18,6 +18,7 @@ mod client_authentication;
 mod client_secrets;
 mod config;
 mod documents;
+mod emergencies;
 mod hardening;
 mod introspection;
 mod keys;
