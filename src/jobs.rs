@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::clock::{Clock, WARN};
 use crate::domain::schedule;
 use crate::http::{Health, SelfCheck};
+use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, Poller};
 use crate::store::StoreError;
@@ -22,6 +23,9 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// So many beats lie between two looks at our own listener.
 const SELF_CHECK_EVERY: u64 = 5;
+
+/// So many beats lie between two times of forgetting callers whose budgets are full again.
+const FORGET_EVERY: u64 = 10;
 
 /// Keeps one replica going.
 #[derive(Debug)]
@@ -36,6 +40,10 @@ pub struct Keeper {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The budgets of callers, of which old ones are forgotten.
+    pub limits: Arc<Limits>,
+    /// How many beats there were.
+    pub beats: u64,
     /// Whether the last poll succeeded, so that only a change is logged.
     pub connected: bool,
     /// Whether the clocks agreed at the last poll.
@@ -46,6 +54,10 @@ impl Keeper {
     /// One beat. Nothing in it can fail the process: what does not work now is tried again.
     pub async fn beat(&mut self) {
         self.mirror.notes.forget_old(self.clock.now());
+        self.beats = self.beats.wrapping_add(1);
+        if self.beats.is_multiple_of(FORGET_EVERY) {
+            self.limits.forget_old();
+        }
         if self.poll().await {
             self.maintain().await;
             self.write_notes().await;

@@ -20,9 +20,10 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::Issuer;
 use crate::error::Exit;
-use crate::http::{Health, SelfCheck, Shared};
+use crate::http::{Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Rules, Service};
 use crate::jobs::{self, Keeper};
+use crate::limits::Limits;
 use crate::manage::Desk;
 use crate::manage::apply::{ApplyFile, Options};
 use crate::mirror::{Mirror, Poller};
@@ -91,7 +92,8 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let desk = desk(&settings, db, issuer.clone(), "server")?;
 
     let mirror = Arc::new(Mirror::default());
-    let mut keeper = keeper(&desk, &mirror, &clock, &metrics);
+    let limits = Arc::new(Limits::new(&settings.limits, &clock));
+    let mut keeper = keeper(&desk, &mirror, &clock, &metrics, &limits);
     prepare::first_keys(&mut keeper).await?;
     for source in &setup.apply {
         apply(&desk, source, &clock).await?;
@@ -100,12 +102,13 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     warn_of_lost_lines(&mirror, &settings);
 
-    let service = Arc::new(service(&settings, &issuer, &clock, &mirror, &desk));
+    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits));
     let self_check = SelfCheck::default();
     let shared = Data::new(Shared {
         service: Arc::clone(&service),
         policy: desk.policy.clone(),
         metrics,
+        proxies: Proxies::new(settings.server.trusted_proxies.clone()),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
     });
@@ -196,7 +199,13 @@ fn warn_of_lost_lines(mirror: &Mirror, settings: &Settings) {
     }
 }
 
-fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metrics>) -> Keeper {
+fn keeper(
+    desk: &Desk,
+    mirror: &Arc<Mirror>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    limits: &Arc<Limits>,
+) -> Keeper {
     let poller = Poller::new(
         desk.db.clone(),
         clock.clone(),
@@ -210,6 +219,8 @@ fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metric
         mirror: Arc::clone(mirror),
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
+        limits: Arc::clone(limits),
+        beats: 0,
         connected: true,
         agreed: true,
     }
@@ -217,14 +228,14 @@ fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metric
 
 fn service(
     settings: &Settings,
-    issuer: &Issuer,
     clock: &Clock,
     mirror: &Arc<Mirror>,
     desk: &Desk,
+    limits: Arc<Limits>,
 ) -> Service {
     Service {
         rules: Rules {
-            issuer: issuer.clone(),
+            issuer: desk.issuer.clone(),
             algorithms: settings.keys.algorithms.clone(),
             access_token_ttl: settings.access_token_ttl,
             access_token_ttl_max: settings.keys.longest_token,
@@ -233,6 +244,7 @@ fn service(
         clock: clock.clone(),
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
+        limits,
     }
 }
 

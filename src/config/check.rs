@@ -109,6 +109,15 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));
     }
     let server = &settings.server;
+    let shortest = Duration::from_millis(100);
+    for (key, length) in
+        [("server.header_timeout", server.header_timeout), ("server.keep_alive", server.keep_alive)]
+    {
+        // Zero would mean "for ever" to the HTTP library.
+        if length < shortest {
+            problems.push(format!("{key}: it is at least {}", show(shortest)));
+        }
+    }
     if server.public == server.operations && server.public.port() != 0 {
         problems.push(format!(
             "server.public and server.operations are both {}: give them two ports",

@@ -10,10 +10,12 @@ mod form;
 mod health;
 mod log;
 mod metrics;
+mod peer;
 mod token;
 
 pub use health::{Health, Heart};
 pub use log::SelfCheck;
+pub use peer::Proxies;
 
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub struct Shared {
     pub policy: Policy,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The proxies in front of us.
+    pub proxies: Proxies,
     /// Marks our own requests to ourselves.
     pub self_check: SelfCheck,
     /// The metadata document and the directory it was made from.

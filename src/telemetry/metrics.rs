@@ -8,7 +8,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::domain::{Decision, SigningKey, Stage, Time};
+use crate::domain::{Decision, SigningKey, Spent, Stage, Time};
 
 /// Buckets for what takes from a tenth of a millisecond to seconds.
 const BUCKETS: [f64; 14] =
@@ -30,6 +30,7 @@ struct Requests {
     auth: Histogram,
     sign: Histogram,
     client_auth: IntCounterVec,
+    limited: IntCounterVec,
     clients: IntGauge,
 }
 
@@ -116,6 +117,11 @@ impl Requests {
                 "jeton_client_auth_total",
                 "Successful client authentications by method.",
                 &["method"],
+            )?,
+            limited: make.counter(
+                "jeton_rate_limited_total",
+                "Requests that were refused because a budget was spent.",
+                &["budget", "endpoint"],
             )?,
             clients: make.int_gauge("jeton_clients", "Registered clients.")?,
         })
@@ -228,6 +234,12 @@ impl Metrics {
             self.keys.signatures.with_label_values(&[granted.kid.as_str()]).inc();
             self.requests.sign.observe(Duration::from_micros(decision.sign_micros).as_secs_f64());
         }
+    }
+
+    /// Counts a request that was refused because a budget was spent.
+    pub fn limited(&self, spent: &Spent) {
+        let labels = [spent.budget.name(), spent.endpoint.name()];
+        self.requests.limited.with_label_values(&labels).inc();
     }
 
     /// Counts a failure of the key schedule.

@@ -20,6 +20,7 @@ mod config;
 mod documents;
 mod hardening;
 mod keys;
+mod limits;
 mod migrations;
 mod modes;
 mod openapi;

@@ -40,6 +40,12 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
             app.beat().await;
             app.token("off", GRANT).await
         }
+        Reason::RateLimited => {
+            for _ in 0..20 {
+                app.token_with("idle", "wrong-secret-of-idle", GRANT).await;
+            }
+            app.token("idle", GRANT).await
+        }
         Reason::GrantMissing => app.token("app", "scope=read").await,
         Reason::GrantUnsupported => app.token("app", "grant_type=password").await,
         Reason::GrantNotAllowed => app.token("idle", GRANT).await,
