@@ -82,7 +82,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     health.pulse("main");
     let listener = bind("server.operations", settings.server.operations)?;
     let operations = listener.local_addr()?;
-    let operations_handle = servers::operations(listener, &health)?;
+    let operations_handle = servers::operations(listener, &health, &settings.server)?;
 
     let db = database(&settings, &setup, &clock).await?;
     let listener = bind("server.public", settings.server.public)?;
@@ -112,7 +112,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
     });
-    let public_handle = servers::public(listener, &shared, &health, settings.server.drain_timeout)?;
+    let public_handle = servers::public(listener, &shared, &health, &settings.server)?;
     let path = format!("{}/.well-known/jwks.json", issuer.path());
     health.answers(jobs::listener_answers(public, &path, &self_check).await);
     health.start();

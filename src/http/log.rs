@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Shared;
+use super::connections::InHand;
 use crate::domain::{Decision, Network, Reason, Spent};
 
 /// The name of a request, under which its log line and its audit rows are found, and where it came
@@ -54,6 +55,7 @@ pub async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
+    let _in_hand = InHand::of(&request);
     let trace = request.headers().get("traceparent").and_then(trace_id);
     let shared = request.app_data::<Data<Shared>>().cloned();
     let network = shared.as_ref().map_or(Network::V6([0; 4]), |shared| {

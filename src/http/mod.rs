@@ -4,6 +4,7 @@
 //! `openapi.yaml` against it in both directions.
 
 mod answer;
+mod connections;
 mod credentials;
 mod documents;
 mod form;
@@ -13,6 +14,7 @@ mod metrics;
 mod peer;
 mod token;
 
+pub use connections::{Connections, attend};
 pub use health::{Health, Heart};
 pub use log::SelfCheck;
 pub use peer::Proxies;

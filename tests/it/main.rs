@@ -17,6 +17,7 @@ mod architecture;
 mod client_authentication;
 mod client_secrets;
 mod config;
+mod connections;
 mod documents;
 mod hardening;
 mod keys;
