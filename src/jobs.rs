@@ -138,6 +138,7 @@ impl Keeper {
             open_connections: open as usize,
             idle_connections: idle,
             clients: self.mirror.directory().len(),
+            limited_callers: self.limits.held(),
             keys_loaded: self.mirror.keys_loaded_at(),
             keys: keys.schedule(),
             key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),

@@ -8,6 +8,7 @@ mod connections;
 mod credentials;
 mod documents;
 mod form;
+mod forwarded;
 mod health;
 mod log;
 mod metrics;

@@ -226,6 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn each_endpoint_has_budgets_of_its_own_and_failures_count_for_all_of_them() {
+        let one = Some(rate(Duration::from_secs(10), 1));
+        let clock = Clock::manual(Time::from_seconds(1_000_000));
+        let settings =
+            config::Limits { failures: one, failures_per_client: None, network: one, client: one };
+        let limits = Limits::new(&settings, &clock);
+        let (network, app) = (provider(1, 1), ClientId::parse("app").unwrap());
+        let all = [Endpoint::Token, Endpoint::Introspect, Endpoint::Revoke];
+        for endpoint in all {
+            assert!(limits.request(network, endpoint).is_ok());
+            assert!(limits.client(&app, endpoint).is_ok());
+            let spent = limits.request(network, endpoint).unwrap_err();
+            assert_eq!((spent.budget, spent.endpoint), (Budget::Network, endpoint));
+            assert_eq!(limits.client(&app, endpoint).unwrap_err().budget, Budget::Client);
+        }
+        limits.failed(network, Some(&app), Endpoint::Revoke);
+        assert!(all.iter().all(|at| limits.may_try(network, Some(&app), *at).is_err()));
+    }
+
+    #[test]
     fn after_the_seconds_that_it_names_there_is_something_left_and_not_before() {
         let (limits, clock) = failures(3);
         let network = provider(1, 1);

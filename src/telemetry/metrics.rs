@@ -31,6 +31,7 @@ struct Requests {
     sign: Histogram,
     client_auth: IntCounterVec,
     limited: IntCounterVec,
+    limited_callers: IntGauge,
     clients: IntGauge,
 }
 
@@ -122,6 +123,10 @@ impl Requests {
                 "jeton_rate_limited_total",
                 "Requests that were refused because a budget was spent.",
                 &["budget", "endpoint"],
+            )?,
+            limited_callers: make.int_gauge(
+                "jeton_rate_limit_callers",
+                "Callers whose budgets are not full, in all budgets together.",
             )?,
             clients: make.int_gauge("jeton_clients", "Registered clients.")?,
         })
@@ -262,6 +267,7 @@ impl Metrics {
         self.database.connections.with_label_values(&["idle"]).set(count(held.idle_connections));
         self.database.connections.with_label_values(&["open"]).set(count(held.open_connections));
         self.requests.clients.set(count(held.clients));
+        self.requests.limited_callers.set(count(held.limited_callers));
         self.keys.loaded.set(seconds(held.keys_loaded));
         self.keys.unusable.set(count(held.key_troubles));
         self.keys.info.reset();
@@ -296,6 +302,8 @@ pub struct Held {
     pub idle_connections: usize,
     /// Registered clients.
     pub clients: usize,
+    /// Callers whose budgets are not full.
+    pub limited_callers: usize,
     /// When keys were last loaded.
     pub keys_loaded: Time,
     /// The keys.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::http::{self, Answer};
 use crate::support::refused::{FORM, GRANT, assert_refused};
-use crate::support::{App, SECRET, basic};
+use crate::support::{App, SECRET, TestDatabase, basic, replica};
 
 /// The tests' own proxy is the only one: whoever it names is the caller.
 const PROXY: &str = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n";
@@ -228,6 +228,25 @@ async fn callers_whose_budgets_are_full_again_are_forgotten() {
     app.clock.advance(Duration::from_secs(60));
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(app.running.service.limits.held(), 0);
+}
+
+#[actix_web::test]
+async fn the_log_says_which_budget_is_spent_and_names_nobodys_address() {
+    let database = TestDatabase::new();
+    let proxies = [("JETON__SERVER__TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")];
+    let mut replica = replica::start(&database, "one", &proxies).await;
+    let credential = basic("app", "a-guess-of-a-stranger");
+    let chain = "192.0.2.77, 10.0.0.5";
+    let headers = [FORM, ("authorization", credential.as_str()), ("x-forwarded-for", chain)];
+    for _ in 0..30 {
+        http::send(&replica.public, "POST", "/oauth2/token", &headers, GRANT.as_bytes()).await;
+    }
+    replica.process.signal("TERM");
+    replica.process.ended(Duration::from_secs(10)).await;
+    let said = replica.process.said();
+    let refused = said.lines().find(|line| line.contains("rate_limited")).unwrap_or_default();
+    assert!(refused.contains("failures_per_client"), "{said}");
+    assert!(refused.contains("192.0.2.0/24") && !said.contains("192.0.2.77"), "{refused}");
 }
 
 #[actix_web::test]
