@@ -18,8 +18,12 @@ use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream as ActixStream;
 
-/// A request is in hand.
+/// A request is in hand: there is no end.
 const BUSY: u64 = u64::MAX;
+
+/// How long a caller may go on sending a body that was refused unread: so long that it has read the
+/// answer. For a chunked body the HTTP library itself would wait for its end.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The connections of one listener.
 #[derive(Debug)]
@@ -36,13 +40,17 @@ struct Connection {
     /// A second handle on the socket: the first one is deep inside the HTTP library.
     socket: TcpStream,
     start: Instant,
-    /// Milliseconds from the start to its last answer, or [`BUSY`].
-    idle_since: AtomicU64,
+    patience: Duration,
+    /// When it is shut, in milliseconds from the start, or [`BUSY`].
+    end: AtomicU64,
 }
 
 /// That a request is in hand, until it is dropped: also where the request is given up halfway.
 #[derive(Debug)]
-pub(super) struct InHand(Option<Arc<Connection>>);
+pub(super) struct InHand {
+    connection: Option<Arc<Connection>>,
+    closing: bool,
+}
 
 impl Connections {
     /// None yet. Whoever takes all of `keep_alive` before the first byte of a head still has
@@ -62,8 +70,10 @@ impl Connections {
         let connection = Connection {
             socket: TcpStream::from(socket),
             start: self.start,
-            idle_since: AtomicU64::new(millis(self.start.elapsed())),
+            patience: self.patience,
+            end: AtomicU64::new(BUSY),
         };
+        connection.idle(self.patience);
         let connection = Arc::new(connection);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push(Arc::downgrade(&connection));
@@ -85,12 +95,10 @@ impl Connections {
 
     fn sweep(&self) {
         let now = millis(self.start.elapsed());
-        let patience = millis(self.patience);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
-            let since = connection.idle_since.load(Ordering::Relaxed);
-            let keep = since == BUSY || now.saturating_sub(since) <= patience;
+            let keep = now <= connection.end.load(Ordering::Relaxed);
             if !keep {
                 // The HTTP library sees an end, or an error, and drops the connection.
                 let _ = connection.socket.shutdown(Shutdown::Both);
@@ -108,17 +116,28 @@ impl InHand {
     pub(super) fn of(request: &ServiceRequest) -> Self {
         let connection = request.conn_data::<Arc<Connection>>().cloned();
         if let Some(connection) = &connection {
-            connection.idle_since.store(BUSY, Ordering::Relaxed);
+            connection.end.store(BUSY, Ordering::Relaxed);
         }
-        Self(connection)
+        Self { connection, closing: false }
+    }
+
+    /// The answer is one that ends the connection.
+    pub(super) fn closing(&mut self, closing: bool) {
+        self.closing = closing;
+    }
+}
+
+impl Connection {
+    fn idle(&self, patience: Duration) {
+        self.end.store(millis(self.start.elapsed() + patience), Ordering::Relaxed);
     }
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            let now = millis(connection.start.elapsed());
-            connection.idle_since.store(now, Ordering::Relaxed);
+        if let Some(connection) = &self.connection {
+            let patience = connection.patience;
+            connection.idle(if self.closing { patience.min(LINGER) } else { patience });
         }
     }
 }

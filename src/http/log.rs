@@ -55,7 +55,7 @@ pub async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
-    let _in_hand = InHand::of(&request);
+    let mut in_hand = InHand::of(&request);
     let trace = request.headers().get("traceparent").and_then(trace_id);
     let shared = request.app_data::<Data<Shared>>().cloned();
     let network = shared.as_ref().map_or(Network::V6([0; 4]), |shared| {
@@ -68,6 +68,7 @@ pub async fn observe<B: MessageBody>(
     if let Ok(value) = HeaderValue::from_str(&id.name) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    in_hand.closing(!response.response().head().keep_alive());
     let request = response.request();
     let took = started.elapsed();
     // Neither is ever the caller's own text: labels and fields come from closed sets.

@@ -145,16 +145,19 @@ async fn nobody_spends_a_public_clients_budget_from_another_network() {
 #[actix_web::test]
 async fn a_networks_requests_are_counted_before_anything_is_read() {
     let app = app("network = \"1/s burst 2\"").await;
-    let unread = format!(
-        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {A}\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: 50000\r\n\r\nabc"
-    );
     for _ in 0..2 {
         assert_eq!(from(&app, A, "app", SECRET).await.status, 200);
     }
-    let answer = http::raw(&app.public(), unread.as_bytes()).await.unwrap();
-    assert_eq!(seconds(&answer), 1);
-    assert_eq!(answer.header("connection"), "close", "the rest of the body is no request");
+    for body in ["content-length: 50000\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n1\r\na\r\n"]
+    {
+        let unread = format!(
+            "POST /oauth2/token HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {A}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n{body}"
+        );
+        let answer = http::raw(&app.public(), unread.as_bytes()).await.unwrap();
+        assert_eq!(seconds(&answer), 1);
+        assert_eq!(answer.header("connection"), "close", "the rest of the body is no request");
+    }
     assert_eq!(from(&app, B, "app", SECRET).await.status, 200);
     app.clock.advance(Duration::from_secs(1));
     assert_eq!(from(&app, A, "app", SECRET).await.status, 200);
