@@ -12,7 +12,7 @@
 //!    │  ├──────────┐
 //!  store/   SQL   keys/   signing, sealing, JWKs
 //!    └──────┬──────┘
-//!  clock, secret, hashing, error, config, telemetry     leaves
+//!  clock, secret, hashing, error, config, limits, telemetry     leaves
 //!    │
 //!  domain/    the words, and every decision that needs nothing but them
 //! ```
@@ -30,6 +30,7 @@ pub mod http;
 pub mod issue;
 pub mod jobs;
 pub mod keys;
+pub mod limits;
 pub mod manage;
 pub mod mirror;
 pub mod secret;

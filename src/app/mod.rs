@@ -21,9 +21,10 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::Issuer;
 use crate::error::Exit;
-use crate::http::{Health, SelfCheck, Shared};
+use crate::http::{Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Memory, Rules, Service};
 use crate::jobs::{self, Keeper, Polling};
+use crate::limits::Limits;
 use crate::manage::Desk;
 use crate::manage::apply::{ApplyFile, Options};
 use crate::mirror::{Mirror, Poller, Writer};
@@ -83,7 +84,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     health.pulse("main");
     let listener = bind("server.operations", settings.server.operations)?;
     let operations = listener.local_addr()?;
-    let operations_handle = servers::operations(listener, &health)?;
+    let operations_handle = servers::operations(listener, &health, &settings.server)?;
 
     let db = database(&settings, &setup, &clock).await?;
     let listener = bind("server.public", settings.server.public)?;
@@ -93,7 +94,8 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let desk = desk(&settings, db, issuer.clone(), "server")?;
 
     let mirror = Arc::new(Mirror::default());
-    let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics);
+    let limits = Arc::new(Limits::new(&settings.limits, &clock));
+    let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics, &limits);
     prepare::first_keys(&keeper, &mut polling).await?;
     for source in &setup.apply {
         apply(&desk, source, &clock).await?;
@@ -103,16 +105,17 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     warn_of_lost_lines(&mirror, &settings);
 
-    let service = Arc::new(service(&settings, &issuer, &clock, &mirror, &desk));
+    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits));
     let self_check = SelfCheck::default();
     let shared = Data::new(Shared {
         service: Arc::clone(&service),
         policy: desk.policy.clone(),
         metrics,
+        proxies: Proxies::new(settings.server.trusted_proxies.clone()),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
     });
-    let public_handle = servers::public(listener, &shared, &health, settings.server.drain_timeout)?;
+    let public_handle = servers::public(listener, &shared, &health, &settings.server)?;
     let path = format!("{}/.well-known/jwks.json", issuer.path());
     health.answers(jobs::listener_answers(public, &path, &self_check).await);
     health.start();
@@ -207,6 +210,7 @@ fn keepers(
     mirror: &Arc<Mirror>,
     clock: &Clock,
     metrics: &Arc<Metrics>,
+    limits: &Arc<Limits>,
 ) -> (Keeper, Polling) {
     let poller = Poller::new(
         desk.db.clone(),
@@ -220,6 +224,7 @@ fn keepers(
         mirror: Arc::clone(mirror),
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
+        limits: Arc::clone(limits),
         beats: 0,
     };
     (keeper, Polling::new(poller, Arc::clone(mirror), Arc::clone(metrics)))
@@ -227,14 +232,14 @@ fn keepers(
 
 fn service(
     settings: &Settings,
-    issuer: &Issuer,
     clock: &Clock,
     mirror: &Arc<Mirror>,
     desk: &Desk,
+    limits: Arc<Limits>,
 ) -> Service {
     Service {
         rules: Rules {
-            issuer: issuer.clone(),
+            issuer: desk.issuer.clone(),
             algorithms: settings.keys.algorithms.clone(),
             access_token_ttl: settings.access_token_ttl,
             access_token_ttl_max: settings.keys.longest_token,
@@ -245,6 +250,7 @@ fn service(
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
         examined: Memory::new(settings.introspection_cache),
+        limits,
     }
 }
 

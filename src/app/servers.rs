@@ -2,24 +2,34 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::available_parallelism;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config;
 use crate::error::Exit;
-use crate::http::{self, Health, Shared};
+use crate::http::{self, Connections, Health, Shared};
+
+/// Most connections of probes, scrapers and operators.
+const OPERATIONS: usize = 256;
 
 /// Starts the public server.
 pub(super) fn public(
     listener: TcpListener,
     shared: &Data<Shared>,
     health: &Arc<Health>,
-    drain: Duration,
+    settings: &config::Server,
 ) -> Result<ServerHandle, Exit> {
     let (shared, health) = (shared.clone(), Arc::clone(health));
+    let connections = Connections::new(settings.header_timeout, settings.keep_alive);
+    connections.watch();
+    let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+    room_for_files(most);
+    let workers = available_parallelism().map_or(1, usize::from).min(most).max(1);
     let server = HttpServer::new(move || {
         // This runs once on each worker thread.
         health.pulse(std::thread::current().name().unwrap_or("worker"));
@@ -28,7 +38,13 @@ pub(super) fn public(
             .wrap(from_fn(http::observe))
             .configure(|config| http::public(config, &shared))
     })
-    .shutdown_timeout(drain.as_secs().max(1))
+    .workers(workers)
+    // The library counts for each worker.
+    .max_connections(most / workers)
+    .client_request_timeout(settings.header_timeout)
+    .keep_alive(settings.keep_alive)
+    .on_connect(move |stream, data| connections.opened(stream, data))
+    .shutdown_timeout(settings.drain_timeout.as_secs().max(1))
     .disable_signals()
     .listen(listener)?
     .run();
@@ -41,16 +57,48 @@ pub(super) fn public(
 pub(super) fn operations(
     listener: TcpListener,
     health: &Arc<Health>,
+    settings: &config::Server,
 ) -> Result<ServerHandle, Exit> {
     let health = Data::from(Arc::clone(health));
-    let server =
-        HttpServer::new(move || App::new().configure(|config| http::operations(config, &health)))
-            .workers(1)
-            .shutdown_timeout(1)
-            .disable_signals()
-            .listen(listener)?
-            .run();
+    let connections = Connections::new(settings.header_timeout, settings.keep_alive);
+    connections.watch();
+    let server = HttpServer::new(move || {
+        App::new().wrap(from_fn(http::attend)).configure(|config| http::operations(config, &health))
+    })
+    .workers(1)
+    .max_connections(OPERATIONS)
+    .client_request_timeout(settings.header_timeout)
+    .keep_alive(settings.keep_alive)
+    .on_connect(move |stream, data| connections.opened(stream, data))
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(listener)?
+    .run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)
+}
+
+/// Takes as many file descriptors as so many connections need, two for each. Many systems give a
+/// process a thousand and let it ask for more; when they run out, nothing is accepted, not even a
+/// probe.
+fn room_for_files(connections: usize) {
+    const REST: u64 = 1024;
+    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+    let needed = connections.saturating_mul(2).saturating_add(REST);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // `None` is without limit.
+    if current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let current = maximum.map_or(needed, |maximum| maximum.min(needed));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum });
+    if raised.is_err() || current < needed {
+        tracing::warn!(
+            needed,
+            granted = current,
+            "server.max_connections needs more open files than this process may have; raise its \
+             limit (ulimit -n, LimitNOFILE=) or lower the setting"
+        );
+    }
 }

@@ -119,6 +119,15 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));
     }
     let server = &settings.server;
+    let shortest = Duration::from_secs(1);
+    for (key, length) in
+        [("server.header_timeout", server.header_timeout), ("server.keep_alive", server.keep_alive)]
+    {
+        // To the HTTP library zero means "for ever", and its clock moves only twice a second.
+        if length < shortest {
+            problems.push(format!("{key}: it is at least {}", show(shortest)));
+        }
+    }
     if server.public == server.operations && server.public.port() != 0 {
         problems.push(format!(
             "server.public and server.operations are both {}: give them two ports",

@@ -5,16 +5,19 @@
 //! is reported at once, because restarting to find the next one is no way to spend a night.
 
 mod check;
+mod rate;
 mod reader;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::domain::schedule::Policy;
 use crate::domain::{Algorithm, Issuer};
+pub use rate::Rate;
 use reader::Reader;
 
 /// The text of `config/default.toml`.
@@ -99,6 +102,8 @@ pub struct Settings {
     pub introspection_cache: u64,
     /// How long clients in memory may be trusted without a database.
     pub clients_max_staleness: Duration,
+    /// How often callers may call.
+    pub limits: Limits,
     /// The log.
     pub log: Log,
 }
@@ -110,10 +115,31 @@ pub struct Server {
     pub public: SocketAddr,
     /// Health and metrics.
     pub operations: SocketAddr,
+    /// The proxies in front of us, whose word about the caller's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most connections at once.
+    pub max_connections: u32,
+    /// How long a caller may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a connection may lie idle between two requests.
+    pub keep_alive: Duration,
     /// How long to serve on after readiness has turned red.
     pub drain_delay: Duration,
     /// How long to wait for requests under way.
     pub drain_timeout: Duration,
+}
+
+/// How often callers may call; `None` is without limit.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Failed client authentications for each network.
+    pub failures: Option<Rate>,
+    /// The same for each network and client.
+    pub failures_per_client: Option<Rate>,
+    /// Requests for each network and endpoint.
+    pub network: Option<Rate>,
+    /// Requests for each authenticated client and endpoint.
+    pub client: Option<Rate>,
 }
 
 /// The database.
@@ -142,12 +168,7 @@ impl Settings {
         let mut reader = Reader::new(sources)?;
         let issuer =
             reader.optional("issuer", |text| Issuer::parse(text).map_err(|e| e.to_string()));
-        let server = Server {
-            public: reader.address("server.public"),
-            operations: reader.address("server.operations"),
-            drain_delay: reader.duration("server.drain_delay"),
-            drain_timeout: reader.duration("server.drain_timeout"),
-        };
+        let server = Server::read(&mut reader);
         let database = Database {
             url: database_url(&mut reader, &sources.data_dir),
             pool: reader.number("database.pool"),
@@ -172,6 +193,7 @@ impl Settings {
         let revocation_max_staleness = reader.duration("revocation.max_staleness");
         let introspection_cache = u64::from(reader.number("introspection.cache")) << 20;
         let clients_max_staleness = reader.duration("clients.max_staleness");
+        let limits = Limits::read(&mut reader);
         let log = Log {
             format: match reader.choice("log.format", &["text", "json"]).as_str() {
                 "json" => LogFormat::Json,
@@ -190,10 +212,37 @@ impl Settings {
             revocation_max_staleness,
             introspection_cache,
             clients_max_staleness,
+            limits,
             log,
         };
         reader.finish(|problems| check::whole(&settings, problems))?;
         Ok(settings)
+    }
+}
+
+impl Server {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            public: reader.address("server.public"),
+            operations: reader.address("server.operations"),
+            trusted_proxies: reader.list_or_none("server.trusted_proxies", reader::network),
+            max_connections: reader.number("server.max_connections"),
+            header_timeout: reader.duration("server.header_timeout"),
+            keep_alive: reader.duration("server.keep_alive"),
+            drain_delay: reader.duration("server.drain_delay"),
+            drain_timeout: reader.duration("server.drain_timeout"),
+        }
+    }
+}
+
+impl Limits {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            failures: reader.rate("limits.failures"),
+            failures_per_client: reader.rate("limits.failures_per_client"),
+            network: reader.rate("limits.network"),
+            client: reader.rate("limits.client"),
+        }
     }
 }
 

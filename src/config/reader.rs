@@ -1,12 +1,14 @@
 //! Reads single settings and remembers every problem with them.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat, Value, ValueKind};
+use ipnet::IpNet;
 
+use super::rate::{self, Rate};
 use super::{DEFAULT, Problems, Sources};
 
 pub(super) struct Reader {
@@ -125,8 +127,26 @@ impl Reader {
         parsed.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    /// A list, or a text with commas (as the environment has it).
+    /// How often something may happen, or "off".
+    pub(super) fn rate(&mut self, key: &str) -> Option<Rate> {
+        self.required(key, rate::parse)
+    }
+
+    /// A list with something in it.
     pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let parsed = self.list_or_none(key, parse);
+        if parsed.is_empty() {
+            self.problem(key, "the list needs at least one entry");
+        }
+        parsed
+    }
+
+    /// A list, or a text with commas (as the environment has it).
+    pub(super) fn list_or_none<T>(
         &mut self,
         key: &str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -146,9 +166,6 @@ impl Reader {
                 Err(what) => self.problem(key, what),
             }
         }
-        if parsed.is_empty() {
-            self.problem(key, "the list needs at least one entry");
-        }
         parsed
     }
 
@@ -167,6 +184,25 @@ impl Reader {
         }
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
     }
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = parsed.map_err(|_| {
+        format!("{text:?} is no network; write it like \"10.0.0.0/8\" or \"2001:db8::1\"")
+    })?;
+    if network.addr().to_canonical() != network.addr() {
+        return Err(format!("write {text} as the IPv4 network that it stands for"));
+    }
+    if network != network.trunc() {
+        return Err(format!("{text} is an address and a length; write {}", network.trunc()));
+    }
+    // Every caller could name itself as it likes, and the limits would be none.
+    if network.prefix_len() == 0 {
+        return Err(format!("{text} is everybody; list the proxies alone"));
+    }
+    Ok(network)
 }
 
 /// The text of a settings file, known to be TOML.

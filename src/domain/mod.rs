@@ -5,6 +5,7 @@
 //! can be held against a model by a property test, and each replica computes the same answer.
 
 pub mod algorithm;
+pub mod caller;
 pub mod claims;
 pub mod client;
 pub mod decision;
@@ -22,6 +23,7 @@ pub mod token;
 pub mod token_id;
 
 pub use algorithm::Algorithm;
+pub use caller::{Budget, Endpoint, Network, Spent};
 pub use claims::ExtraClaims;
 pub use client::{AuthMethod, Client, ClientId, GrantType, RefreshRetry};
 pub use decision::{Decision, Granted, Verdict};

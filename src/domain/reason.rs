@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use super::Spent;
+
 /// What the caller is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Public {
@@ -104,6 +106,9 @@ reasons! {
         "The access token lacks the scope that this endpoint wants.";
     /// No `token` to look at.
     TokenMissing = "token_missing" => 400 "invalid_request" "The parameter token is missing.";
+    /// A budget of the caller's is spent; the log says which.
+    RateLimited = "rate_limited" => 429 "temporarily_unavailable"
+        "Too many requests; wait as long as the Retry-After header says.";
     /// No `grant_type`.
     GrantMissing = "grant_missing" => 400 "invalid_request" "The parameter grant_type is missing.";
     /// A `grant_type` that this server does not serve.
@@ -160,18 +165,26 @@ pub struct Refusal {
     pub reason: Reason,
     /// The name of the parameter at fault, one that we know ourselves.
     pub parameter: Option<&'static str>,
+    /// The budget that is spent, if that is why.
+    pub spent: Option<Spent>,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, parameter: None }
+        Self { reason, parameter: None, spent: None }
+    }
+}
+
+impl From<Spent> for Refusal {
+    fn from(spent: Spent) -> Self {
+        Self { reason: Reason::RateLimited, parameter: None, spent: Some(spent) }
     }
 }
 
 impl Refusal {
     /// A refusal that names the parameter at fault.
     pub const fn at(reason: Reason, parameter: &'static str) -> Self {
-        Self { reason, parameter: Some(parameter) }
+        Self { reason, parameter: Some(parameter), spent: None }
     }
 }
 

@@ -7,7 +7,7 @@ use actix_web::http::header::{
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-use crate::domain::{Reason, Refusal};
+use crate::domain::{Budget, Reason, Refusal};
 
 /// A 200 that no cache may keep (RFC 6749 §5.1).
 pub(super) fn ok() -> HttpResponseBuilder {
@@ -16,10 +16,13 @@ pub(super) fn ok() -> HttpResponseBuilder {
     builder
 }
 
-/// A refusal in public (RFC 6749 §5.2): fixed text that follows from the reason alone. The reason
-/// itself goes with the request, for the log line.
+/// A refusal in public (RFC 6749 §5.2): fixed text that follows from the reason and the budget
+/// alone. Both go with the request, for the log line.
 pub(super) fn refusal(request: &HttpRequest, refusal: &Refusal, realm: &str) -> HttpResponse {
     request.extensions_mut().insert(refusal.reason);
+    if let Some(spent) = refusal.spent {
+        request.extensions_mut().insert(spent);
+    }
     let public = refusal.reason.public();
     let status = StatusCode::from_u16(public.status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut builder = HttpResponse::build(status);
@@ -38,6 +41,14 @@ pub(super) fn refusal(request: &HttpRequest, refusal: &Refusal, realm: &str) -> 
         }
         503 => {
             builder.insert_header((RETRY_AFTER, "1"));
+        }
+        429 => {
+            let spent = refusal.spent;
+            builder.insert_header((RETRY_AFTER, spent.map_or(1, |spent| spent.seconds)));
+            // This one is refused before its body is read.
+            if spent.is_some_and(|spent| spent.budget == Budget::Network) {
+                builder.force_close();
+            }
         }
         // What is left unread of the body must not be taken for the next request.
         408 | 413 => {

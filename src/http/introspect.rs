@@ -5,9 +5,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
-use super::log::RequestId;
+use super::peer::admit;
 use super::{Shared, answer, credentials};
-use crate::domain::{Decision, Refusal};
+use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{Introspection, IntrospectionRequest};
 
 /// The media type of a signed answer (RFC 9701 §5).
@@ -37,6 +37,7 @@ async fn answered(
     shared: &Shared,
     decision: &mut Decision,
 ) -> Result<Introspection, Refusal> {
+    let caller = admit(request, shared, Endpoint::Introspect)?;
     let form = Form::read(request, payload).await?;
     let introspection = IntrospectionRequest {
         presented: credentials::presented(request, &form)?,
@@ -45,7 +46,7 @@ async fn answered(
     };
     shared.service.fresh().await?;
     let now = shared.service.clock.now();
-    shared.service.introspect(&introspection, &RequestId::of(request), now, decision)
+    shared.service.introspect(&introspection, &caller, now, decision)
 }
 
 /// Whether a signed answer is what the caller prefers (RFC 9110 §12.5.1). It has to be asked for by

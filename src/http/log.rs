@@ -14,20 +14,27 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Shared;
-use crate::domain::{Decision, Inactive, Reason, Verdict};
+use super::connections::InHand;
+use crate::domain::{Decision, Inactive, Network, Reason, Spent, Verdict};
 
-/// The name of a request, under which its log line and its audit rows are found.
+/// The name of a request, under which its log line and its audit rows are found, and where it came
+/// from.
 #[derive(Debug, Clone)]
-pub(super) struct RequestId(String);
+pub(super) struct RequestId {
+    name: String,
+    network: Network,
+}
 
 impl RequestId {
-    fn new() -> Self {
-        Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 12]>()))
+    fn new(network: Network) -> Self {
+        Self { name: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 12]>()), network }
     }
 
-    /// The name that a request was given when it came in.
-    pub(super) fn of(request: &HttpRequest) -> String {
-        request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+    /// The name that a request was given when it came in, and where it came from.
+    pub(super) fn whole(request: &HttpRequest) -> (Network, String) {
+        let extensions = request.extensions();
+        let id = extensions.get::<RequestId>();
+        id.map_or((Network::V6([0; 4]), String::new()), |id| (id.network, id.name.clone()))
     }
 }
 
@@ -48,15 +55,20 @@ pub async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
-    let id = RequestId::new();
-    request.extensions_mut().insert(id.clone());
+    let mut in_hand = InHand::of(&request);
     let trace = request.headers().get("traceparent").and_then(trace_id);
     let shared = request.app_data::<Data<Shared>>().cloned();
+    let network = shared.as_ref().map_or(Network::V6([0; 4]), |shared| {
+        shared.proxies.caller(request.peer_addr(), request.headers())
+    });
+    let id = RequestId::new(network);
+    request.extensions_mut().insert(id.clone());
 
     let mut response = next.call(request).await?;
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
+    if let Ok(value) = HeaderValue::from_str(&id.name) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    in_hand.closing(!response.response().head().keep_alive());
     let request = response.request();
     let took = started.elapsed();
     // Neither is ever the caller's own text: labels and fields come from closed sets.
@@ -67,6 +79,9 @@ pub async fn observe<B: MessageBody>(
         return Ok(response);
     };
     shared.metrics.answered(method, &route, status, took);
+    if let Some(spent) = request.extensions().get::<Spent>() {
+        shared.metrics.limited(spent);
+    }
 
     let ours = request
         .headers()
@@ -74,14 +89,14 @@ pub async fn observe<B: MessageBody>(
         .is_some_and(|agent| crate::secret::same(agent.as_bytes(), shared.self_check.0.as_bytes()));
     if !ours {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let line = Line { id: &id.0, trace, method, route: &route, status, micros };
+        let line = Line { id: &id, trace, method, route: &route, status, micros };
         line.write(request);
     }
     Ok(response)
 }
 
 struct Line<'a> {
-    id: &'a str,
+    id: &'a RequestId,
     trace: Option<String>,
     method: &'static str,
     route: &'a str,
@@ -94,9 +109,22 @@ impl Line<'_> {
         let Line { id, trace, method, route, status, micros } = self;
         let extensions = request.extensions();
         let reason = extensions.get::<Reason>().map(|reason| reason.name());
+        let budget = extensions.get::<Spent>().map(|spent| spent.budget.name());
         let trace = trace.as_deref();
+        let (id, network) = (id.name.as_str(), tracing::field::display(id.network));
         let Some(decision) = extensions.get::<Decision>() else {
-            tracing::info!(request = id, trace, method, route, status, reason, micros, "answered");
+            tracing::info!(
+                request = id,
+                trace,
+                network,
+                method,
+                route,
+                status,
+                reason,
+                budget,
+                micros,
+                "answered"
+            );
             return;
         };
         let granted = decision.granted.as_ref();
@@ -105,11 +133,13 @@ impl Line<'_> {
         tracing::info!(
             request = id,
             trace,
+            network,
             method,
             route,
             status,
             outcome = decision.outcome(),
             reason,
+            budget,
             client = decision.client.as_ref().map(tracing::field::display),
             authenticated_by = decision.authenticated_by.map(tracing::field::display),
             grant = decision.grant.map(tracing::field::display),

@@ -4,18 +4,23 @@
 //! `openapi.yaml` against it in both directions.
 
 mod answer;
+mod connections;
 mod credentials;
 mod documents;
 mod form;
+mod forwarded;
 mod health;
 mod introspect;
 mod log;
 mod metrics;
+mod peer;
 mod revoke;
 mod token;
 
+pub use connections::{Connections, attend};
 pub use health::{Health, Heart};
 pub use log::SelfCheck;
+pub use peer::Proxies;
 
 use std::sync::Arc;
 
@@ -38,6 +43,8 @@ pub struct Shared {
     pub policy: Policy,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The proxies in front of us.
+    pub proxies: Proxies,
     /// Marks our own requests to ourselves.
     pub self_check: SelfCheck,
     /// The metadata document and the directory it was made from.

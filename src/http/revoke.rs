@@ -4,9 +4,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
-use super::log::RequestId;
+use super::peer::admit;
 use super::{Shared, answer, credentials};
-use crate::domain::{Decision, Refusal};
+use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::RevocationRequest;
 
 pub(super) async fn post(
@@ -32,14 +32,14 @@ async fn answered(
     shared: &Shared,
     decision: &mut Decision,
 ) -> Result<(), Refusal> {
+    let caller = admit(request, shared, Endpoint::Revoke)?;
     let form = Form::read(request, payload).await?;
     let revocation = RevocationRequest {
         presented: credentials::presented(request, &form)?,
         token: form.text("token")?.map(str::to_owned),
     };
     let now = shared.service.clock.now();
-    let id = RequestId::of(request);
-    let act = shared.service.revocation(&revocation, &id, now, decision)?;
+    let act = shared.service.revocation(&revocation, &caller, now, decision)?;
     let Some(act) = act else { return Ok(()) };
     shared.service.revoke(act, decision).await
 }

@@ -5,9 +5,9 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::form::Form;
-use super::log::RequestId;
+use super::peer::admit;
 use super::{Shared, answer, credentials};
-use crate::domain::{Decision, Refusal};
+use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{AccessToken, TokenRequest};
 
 /// RFC 6749 §5.1. Absent members are left out, never `null`.
@@ -48,6 +48,7 @@ async fn answered(
     shared: &Shared,
     decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
+    let caller = admit(request, shared, Endpoint::Token)?;
     let form = Form::read(request, payload).await?;
     let presented = credentials::presented(request, &form)?;
     let resources = form.many("resource").filter(|value| !value.is_empty());
@@ -59,6 +60,5 @@ async fn answered(
         resources: resources.map(str::to_owned).collect(),
     };
     let now = shared.service.clock.now();
-    let id = RequestId::of(request);
-    shared.service.token(&token_request, &id, now, decision)
+    shared.service.token(&token_request, &caller, now, decision)
 }

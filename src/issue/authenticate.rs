@@ -3,13 +3,16 @@
 //! An unknown client, a wrong secret, a wrong method and a disabled client get one and the same
 //! answer after the same work: two MACs and two comparisons, whatever is stored. The reason differs
 //! only in the log.
+//!
+//! A network that has failed too often is refused before its secret is looked at: the right one gets
+//! the same answer as a wrong one, so that there is nothing to learn by going on.
 
 use std::fmt;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Service;
+use super::{Caller, Service};
 use crate::domain::{AuthMethod, ClientId, Decision, Reason, Refusal, Time};
 use crate::mirror::{Directory, Registered, Secret, SecretUse};
 use crate::secret::{ClientSecret, SecretDigest};
@@ -47,23 +50,63 @@ impl fmt::Debug for Presented {
     }
 }
 
+impl Presented {
+    /// The client that is named, registered or not.
+    const fn name(&self) -> Option<&ClientId> {
+        match self {
+            Self::Basic(id, _) | Self::Post(id, _) | Self::Id(id) => Some(id),
+            Self::Bearer(_) | Self::Impossible | Self::Unsupported | Self::Nothing => None,
+        }
+    }
+}
+
 impl Service {
     /// Finds out who the client is, or refuses.
     pub(super) fn authenticate(
         &self,
         directory: &Directory,
         presented: &Presented,
-        request_id: &str,
+        caller: &Caller,
         now: Time,
         decision: &mut Decision,
     ) -> Result<Arc<Registered>, Refusal> {
         let started = self.clock.tick();
+        let (network, endpoint, name) = (caller.network, caller.endpoint, presented.name());
         // Only a registered name is taken down: an unregistered one may be a secret that stands in
         // the wrong place, and made-up ones must not fill the log or the memory.
-        if let Presented::Basic(id, _) | Presented::Post(id, _) | Presented::Id(id) = presented {
-            decision.client = directory.client(id).map(|found| found.client.id.clone());
+        let named = name.and_then(|id| directory.client(id));
+        decision.client = named.map(|found| found.client.id.clone());
+        self.limits.may_try(network, name, endpoint)?;
+        let checked = self.prove(directory, presented, now);
+        let took = self.clock.elapsed(started).as_micros();
+        decision.auth_micros = u64::try_from(took).unwrap_or(u64::MAX);
+        let registered = match checked {
+            Ok(registered) => registered,
+            Err(reason) => {
+                if reason.public().status == 401 {
+                    self.limits.failed(network, name, endpoint);
+                    let (client, id) = (decision.client.as_ref(), &caller.request_id);
+                    self.mirror.notes.failed(client, network, now, id);
+                }
+                return Err(reason.into());
+            }
+        };
+        let client = &registered.client;
+        decision.authenticated_by = Some(client.auth_method);
+        match client.auth_method {
+            AuthMethod::None => self.limits.public_client(network, &client.id, endpoint)?,
+            _ => self.limits.client(&client.id, endpoint)?,
         }
-        let checked = match presented {
+        Ok(registered)
+    }
+
+    fn prove(
+        &self,
+        directory: &Directory,
+        presented: &Presented,
+        now: Time,
+    ) -> Result<Arc<Registered>, Reason> {
+        match presented {
             Presented::Basic(id, secret) => {
                 self.check(directory, id, secret, AuthMethod::SecretBasic, now)
             }
@@ -74,20 +117,6 @@ impl Service {
             Presented::Impossible => Err(Reason::ClientUnknown),
             Presented::Unsupported | Presented::Bearer(_) => Err(Reason::ClientAuthUnsupported),
             Presented::Nothing => Err(Reason::ClientAuthMissing),
-        };
-        let took = self.clock.elapsed(started).as_micros();
-        decision.auth_micros = u64::try_from(took).unwrap_or(u64::MAX);
-        match checked {
-            Ok(registered) => {
-                decision.authenticated_by = Some(registered.client.auth_method);
-                Ok(registered)
-            }
-            Err(reason) => {
-                if reason.public().status == 401 {
-                    self.mirror.notes.failed(decision.client.as_ref(), now, request_id);
-                }
-                Err(reason.into())
-            }
         }
     }
 

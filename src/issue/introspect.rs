@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::examine::{Examined, Seen};
-use super::{Presented, Service};
+use super::{Caller, Presented, Service};
 use crate::domain::{Client, Decision, Inactive, Reason, Refusal, Time, Verdict};
 use crate::keys::TokenType;
 use crate::mirror::Registered;
@@ -61,12 +61,12 @@ impl Service {
     pub fn introspect(
         &self,
         request: &IntrospectionRequest,
-        request_id: &str,
+        from: &Caller,
         now: Time,
         decision: &mut Decision,
     ) -> Result<Introspection, Refusal> {
         let seen = self.see(now)?;
-        let caller = self.caller(&seen, request, request_id, decision)?;
+        let caller = self.caller(&seen, request, from, decision)?;
         let token = request.token.as_deref();
         let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
 
@@ -93,19 +93,23 @@ impl Service {
         &self,
         seen: &Seen,
         request: &IntrospectionRequest,
-        request_id: &str,
+        from: &Caller,
         decision: &mut Decision,
     ) -> Result<Arc<Registered>, Refusal> {
         match &request.presented {
             Presented::Bearer(token) => {
-                let caller = self.bearer(token, seen)?;
+                let (network, endpoint) = (from.network, from.endpoint);
+                self.limits.may_try(network, None, endpoint)?;
+                let failed = |_: &Refusal| self.limits.failed(network, None, endpoint);
+                let caller = self.bearer(token, seen).inspect_err(failed)?;
                 decision.client = Some(caller.client.id.clone());
+                self.limits.client(&caller.client.id, endpoint)?;
                 Ok(caller)
             }
             // RFC 9701 §4 wants 400 for a caller that says nothing of who it is.
             Presented::Nothing if request.signed => Err(Reason::CallerAnonymous.into()),
             Presented::Id(_) => Err(Reason::ClientAuthMissing.into()),
-            other => self.authenticate(&seen.directory, other, request_id, seen.now, decision),
+            other => self.authenticate(&seen.directory, other, from, seen.now, decision),
         }
     }
 

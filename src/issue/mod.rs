@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::{Algorithm, Issuer, Reason, Refusal, Time};
+use crate::domain::{Algorithm, Endpoint, Issuer, Network, Reason, Refusal, Time};
+use crate::limits::Limits;
 use crate::mirror::{Directory, Mirror};
 use crate::secret::Vault;
 
@@ -44,6 +45,17 @@ pub struct Rules {
     pub revocation_max_age: Duration,
 }
 
+/// Who calls, as far as that is known before anybody has proved anything.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Where the caller stands.
+    pub network: Network,
+    /// What it calls.
+    pub endpoint: Endpoint,
+    /// The name of its request, under which log line and audit rows are found.
+    pub request_id: String,
+}
+
 /// The issuer at work on one replica.
 #[derive(Debug)]
 pub struct Service {
@@ -57,6 +69,8 @@ pub struct Service {
     pub secrets: Arc<Vault>,
     /// Tokens whose signature was checked before.
     pub examined: Memory,
+    /// How often callers may call.
+    pub limits: Arc<Limits>,
 }
 
 impl Service {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Presented, Service};
+use super::{Caller, Presented, Service};
 use crate::domain::revocation::MARGIN;
 use crate::domain::{
     Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Time, Verdict,
@@ -24,13 +24,13 @@ impl Service {
     pub fn revocation(
         &self,
         request: &RevocationRequest,
-        request_id: &str,
+        caller: &Caller,
         now: Time,
         decision: &mut Decision,
     ) -> Result<Option<Revocation>, Refusal> {
         let seen = self.see(now)?;
         let client =
-            self.authenticate(&seen.directory, &request.presented, request_id, now, decision)?;
+            self.authenticate(&seen.directory, &request.presented, caller, now, decision)?;
         let token = request.token.as_deref();
         let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
         let own = |facts: &Facts| facts.client == client.client.id.as_str();

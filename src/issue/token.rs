@@ -1,7 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2): who asks, for which grant, and may it.
 
 use super::authenticate::Presented;
-use super::{AccessToken, Service, client_credentials};
+use super::{AccessToken, Caller, Service, client_credentials};
 use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
 
 /// A token request, parsed: every parameter occurs once and holds only characters it may hold.
@@ -23,13 +23,12 @@ impl Service {
     pub fn token(
         &self,
         request: &TokenRequest,
-        request_id: &str,
+        caller: &Caller,
         now: Time,
         decision: &mut Decision,
     ) -> Result<AccessToken, Refusal> {
         let directory = self.directory()?;
-        let client =
-            self.authenticate(&directory, &request.presented, request_id, now, decision)?;
+        let client = self.authenticate(&directory, &request.presented, caller, now, decision)?;
         let grant_type =
             request.grant_type.as_deref().ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
         let grant: GrantType = grant_type.parse().map_err(|_| Reason::GrantUnsupported)?;

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::domain::Time;
 use crate::domain::revocation::MARGIN;
 use crate::domain::schedule;
+use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, RingKey};
 use crate::store::revocations;
@@ -18,6 +19,9 @@ use crate::telemetry::{Held, Metrics};
 
 /// So many beats lie between two looks for what can be forgotten.
 const SWEEP_EVERY: u64 = 30;
+
+/// So many beats lie between two times of forgetting callers whose budgets are full again.
+const FORGET_EVERY: u64 = 10;
 
 /// A mirror that is older has lost its database for now: there is nothing to write to.
 const CONNECTED: Duration = Duration::from_secs(3);
@@ -33,6 +37,8 @@ pub struct Keeper {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The budgets of callers, of which old ones are forgotten.
+    pub limits: Arc<Limits>,
     /// How often it has beaten.
     pub beats: u64,
 }
@@ -62,6 +68,9 @@ impl Keeper {
             }
         }
         self.beats = self.beats.wrapping_add(1);
+        if self.beats.is_multiple_of(FORGET_EVERY) {
+            self.limits.forget_old();
+        }
         self.show();
     }
 
@@ -150,6 +159,7 @@ impl Keeper {
             idle_connections: idle,
             revocations: self.mirror.acts.len(),
             clients: self.mirror.directory().len(),
+            limited_callers: self.limits.held(),
             keys_loaded: self.mirror.keys_loaded_at(),
             keys: keys.schedule(),
             key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),

@@ -30,7 +30,10 @@ impl Desk {
                         reason: Some(Reason::ClientAuthFailed),
                         client: run.client.as_ref(),
                         request: Some(&run.request),
-                        detail: json!({ "registered": run.client.is_some() }),
+                        detail: json!({
+                            "registered": run.client.is_some(),
+                            "network": run.network.to_string(),
+                        }),
                         ..event
                     };
                     audit::add(tx, &event).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::{ClientId, Time};
+use crate::domain::{ClientId, Network, Time};
 use crate::secret::{SecretDigest, SecretId};
 
 /// So many failures within [`RUN_WINDOW`] make a run.
@@ -33,6 +33,8 @@ pub struct SecretUse {
 pub struct FailedRun {
     /// Whose name was used; `None` stands for all names that are nobody's.
     pub client: Option<ClientId>,
+    /// Where the failure came from that made it one.
+    pub network: Network,
     /// When the run became one.
     pub at: Time,
     /// The request that made it one.
@@ -64,7 +66,7 @@ impl Notes {
     }
 
     /// Notes a failed authentication; `client` is `None` unless the name is registered.
-    pub fn failed(&self, client: Option<&ClientId>, at: Time, request: &str) {
+    pub fn failed(&self, client: Option<&ClientId>, network: Network, at: Time, request: &str) {
         let mut inner = self.inner();
         let failures = inner.failures.entry(client.cloned()).or_default();
         if failures.since.is_none_or(|since| at.since(since) > RUN_WINDOW) {
@@ -73,7 +75,7 @@ impl Notes {
         failures.count = failures.count.saturating_add(1);
         if failures.count == RUN_LENGTH {
             let client = client.cloned();
-            inner.runs.push(FailedRun { client, at, request: request.to_owned() });
+            inner.runs.push(FailedRun { client, network, at, request: request.to_owned() });
         }
     }
 
@@ -120,9 +122,13 @@ mod tests {
         let notes = Notes::default();
         let client = ClientId::parse("app").unwrap();
         let start = Time::from_seconds(1000);
+        let network = Network::V4([192, 0, 2, 1]);
         for second in 0..20 {
-            notes.failed(Some(&client), start + Duration::from_secs(second), "r");
-            notes.failed(None, start + Duration::from_secs(second * 20), "r");
+            let failed = |client, after| {
+                notes.failed(client, network, start + Duration::from_secs(after), "r");
+            };
+            failed(Some(&client), second);
+            failed(None, second * 20);
         }
         let (_, runs) = notes.take();
         assert_eq!(runs.len(), 1, "{runs:?}");

@@ -8,7 +8,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::domain::{Decision, Inactive, Reason, SigningKey, Stage, Time, Verdict};
+use crate::domain::{Decision, Inactive, Reason, SigningKey, Spent, Stage, Time, Verdict};
 
 /// Buckets for what takes from a tenth of a millisecond to seconds.
 const BUCKETS: [f64; 14] =
@@ -32,6 +32,8 @@ struct Requests {
     introspections: IntCounterVec,
     revocations: IntCounterVec,
     client_auth: IntCounterVec,
+    limited: IntCounterVec,
+    limited_callers: IntGauge,
     clients: IntGauge,
 }
 
@@ -130,6 +132,15 @@ impl Requests {
                 "jeton_client_auth_total",
                 "Successful client authentications by method.",
                 &["method"],
+            )?,
+            limited: make.counter(
+                "jeton_rate_limited_total",
+                "Requests that were refused because a budget was spent.",
+                &["budget", "endpoint"],
+            )?,
+            limited_callers: make.int_gauge(
+                "jeton_rate_limit_callers",
+                "Callers whose budgets are not full, in all budgets together.",
             )?,
             clients: make.int_gauge("jeton_clients", "Registered clients.")?,
         })
@@ -260,6 +271,12 @@ impl Metrics {
         self.requests.revocations.with_label_values(&ending(decision)).inc();
     }
 
+    /// Counts a request that was refused because a budget was spent.
+    pub fn limited(&self, spent: &Spent) {
+        let labels = [spent.budget.name(), spent.endpoint.name()];
+        self.requests.limited.with_label_values(&labels).inc();
+    }
+
     /// Counts a failure of the key schedule.
     pub fn rotation_failed(&self, class: &str) {
         self.keys.failures.with_label_values(&[class]).inc();
@@ -286,6 +303,7 @@ impl Metrics {
         self.database.connections.with_label_values(&["open"]).set(count(held.open_connections));
         self.database.acts.set(count(held.revocations));
         self.requests.clients.set(count(held.clients));
+        self.requests.limited_callers.set(count(held.limited_callers));
         self.keys.loaded.set(seconds(held.keys_loaded));
         self.keys.unusable.set(count(held.key_troubles));
         self.keys.info.reset();
@@ -322,6 +340,8 @@ pub struct Held {
     pub revocations: usize,
     /// Registered clients.
     pub clients: usize,
+    /// Callers whose budgets are not full.
+    pub limited_callers: usize,
     /// When keys were last loaded.
     pub keys_loaded: Time,
     /// The keys.

@@ -109,6 +109,9 @@ colour = "red"
 [server]
 public = "localhost"
 drain_delay = "5"
+trusted_proxies = ["10.0.0.0/8", "gateway"]
+header_timeout = "slow"
+max_connections = 0
 [database]
 url = "mysql://h/d"
 pool = 0
@@ -120,6 +123,9 @@ alowed = true
 allow_unsafe_timing = "perhaps"
 [tokens]
 access_token_ttl = ""
+[limits]
+failures = "often"
+network = "5/day"
 [log]
 format = "xml"
 [logs]
@@ -131,6 +137,9 @@ level = "info"
         "colour",
         "server.public",
         "server.drain_delay",
+        "server.trusted_proxies",
+        "server.header_timeout",
+        "server.max_connections",
         "database.url",
         "database.pool",
         "database.pooler",
@@ -139,6 +148,8 @@ level = "info"
         "keys.alowed",
         "keys.allow_unsafe_timing",
         "tokens.access_token_ttl",
+        "limits.failures",
+        "limits.network",
         "log.format",
         "logs.level",
     ];
@@ -184,6 +195,32 @@ fn numbers_that_collide_are_both_named() {
     ] {
         let loaded = load(text);
         assert!(loaded.is_ok(), "{text}: {loaded:?}");
+    }
+}
+
+#[test]
+fn a_list_of_trusted_proxies_that_means_something_else_than_it_says_is_refused() {
+    let list = |text: &str| format!("[server]\ntrusted_proxies = [{text:?}]");
+    for (text, part) in [
+        ("proxy.example.com", "no network"),
+        ("10.0.0.0/33", "no network"),
+        ("10.0.0.5/8", "write 10.0.0.0/8"),
+        ("2001:db8::1/32", "write 2001:db8::/32"),
+        ("::ffff:10.0.0.1", "IPv4"),
+        ("::ffff:10.0.0.0/104", "IPv4"),
+        ("0.0.0.0/0", "everybody"),
+        ("::/0", "everybody"),
+    ] {
+        let said = problem(&list(text));
+        assert!(said.starts_with("server.trusted_proxies: ") && said.contains(part), "{said}");
+    }
+    for text in ["10.0.0.0/8", "10.0.0.5", "2001:db8::/32", "2001:db8::1"] {
+        assert_eq!(load(&list(text)).unwrap().server.trusted_proxies.len(), 1, "{text}");
+    }
+    assert!(load("[server]\ntrusted_proxies = []").unwrap().server.trusted_proxies.is_empty());
+    for key in ["header_timeout", "keep_alive"] {
+        let said = problem(&format!("[server]\n{key} = \"0s\""));
+        assert!(said.contains(&format!("server.{key}")) && said.contains("1s"), "{said}");
     }
 }
 

@@ -128,6 +128,12 @@ async fn every_answer_of_the_token_endpoint_is_documented() {
         assert_eq!(answer.status, status);
         check(&document, path, "post", &answer);
     }
+    for _ in 0..60 {
+        app.token_with("idle", "a-secret-that-is-wrong", good).await;
+    }
+    let answer = app.token("idle", good).await;
+    assert_eq!(answer.status, 429);
+    check(&document, path, "post", &answer);
     check(&document, path, "delete", &send(&app.public(), "DELETE", path, &[], b"").await);
     app.clock.advance(std::time::Duration::from_secs(3600));
     app.running.desk.db.close().await;

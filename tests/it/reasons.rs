@@ -56,6 +56,12 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
             introspect_with(app, &token).await
         }
         Reason::TokenMissing => http::token(&app.public(), INTROSPECT, "rs", SECRET, "").await,
+        Reason::RateLimited => {
+            for _ in 0..60 {
+                app.token_with("idle", "wrong-secret-of-idle", GRANT).await;
+            }
+            app.token("idle", GRANT).await
+        }
         Reason::GrantMissing => app.token("app", "scope=read").await,
         Reason::GrantUnsupported => app.token("app", "grant_type=password").await,
         Reason::GrantNotAllowed => app.token("idle", GRANT).await,

@@ -1,12 +1,13 @@
 //! A plain HTTP/1.1 client: it sends the bytes it is told to, however wrong they are.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -45,8 +46,15 @@ pub fn basic(id: &str, secret: &str) -> String {
 
 /// Sends one request, given as its bytes, and reads the answer to its end.
 pub async fn raw(address: &str, request: &[u8]) -> std::io::Result<Answer> {
+    raw_from("127.0.0.1", address, request).await
+}
+
+/// The same from another address of this machine.
+pub async fn raw_from(own: &str, address: &str, request: &[u8]) -> std::io::Result<Answer> {
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(own.parse().unwrap(), 0))?;
+        let mut stream = socket.connect(address.parse().unwrap()).await?;
         // A server that has answered already may close before it has read everything.
         let _ = stream.write_all(request).await;
         let mut bytes = Vec::new();
