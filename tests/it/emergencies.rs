@@ -142,8 +142,9 @@ async fn three_replicas_under_load_live_through_every_emergency() {
     let kid = active["kid"].as_str().unwrap().to_owned();
     let begun = Instant::now();
     let said = operator.does(&["keys", "compromise", &kid, "--why", "a drill"]).await;
-    assert_eq!(texts(&said["compromised"]), [kid.clone()]);
-    world.steal(&[kid.clone()], begun);
+    let stolen = [kid.clone()];
+    assert_eq!(texts(&said["compromised"]), stolen);
+    world.steal(&stolen, begun);
     a_while().await;
     for replica in &replicas {
         let jwks = replica.get("/.well-known/jwks.json").await;
@@ -158,13 +159,13 @@ async fn three_replicas_under_load_live_through_every_emergency() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     operator.does(&["secrets", "promote", &added]).await;
     a_while().await;
-    let under = |secrets: &Value, id: &str, what: &str| {
-        let found = secrets.as_array().unwrap().iter().find(|one| one["id"].to_string() == id);
+    let under = |secrets: &Value, id: u64, what: &str| {
+        let found = secrets.as_array().unwrap().iter().find(|one| one["id"] == id);
         found.unwrap()[what].as_u64().unwrap()
     };
     let secrets = operator.does(&["secrets", "list"]).await;
-    assert_eq!(under(&secrets, "1", "keys"), 0, "{secrets}");
-    assert_eq!(under(&secrets, "1", "client_secrets"), 0, "both were used: {secrets}");
+    assert_eq!(under(&secrets, 1, "keys"), 0, "{secrets}");
+    assert_eq!(under(&secrets, 1, "client_secrets"), 0, "both were used: {secrets}");
 
     // The old one turns out to be stolen: it takes with it every key that it ever opened.
     let foreseen = operator.does(&["secrets", "compromise", "1", "--dry-run"]).await;
@@ -180,7 +181,7 @@ async fn three_replicas_under_load_live_through_every_emergency() {
 
     world.stop.set(true);
     load.await.unwrap();
-    let counts = world.counts.borrow();
+    let counts = world.counts.borrow().clone();
     println!("{counts:?}");
     assert!(counts["active"] > 100 && counts["inactive"] > 10, "{counts:?}");
     let file = std::fs::read_to_string(database.directory.path().join("root-secrets")).unwrap();
