@@ -14,12 +14,14 @@
 
 mod apply;
 mod architecture;
+mod bearer;
 mod client_authentication;
 mod client_secrets;
 mod config;
 mod documents;
 mod hardening;
 mod introspection;
+mod introspection_signed;
 mod keys;
 mod migrations;
 mod modes;
