@@ -5,7 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton::domain::Algorithm;
 use jeton::keys::{PrivateKey, TokenType};
 use josekit::jws::{ES256, JwsSigner};
+use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use serde_json::{Value, json};
@@ -102,4 +104,34 @@ impl Forger {
         let signature = self.signer.sign(input.as_bytes()).unwrap();
         format!("{input}.{}", encode(signature))
     }
+}
+
+/// The other signature that goes with the same P-256 token: s is replaced by n - s.
+pub fn twin(token: &str) -> String {
+    let [header, payload, signature] = parts(token);
+    let bytes = decode(signature);
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let (mut order, mut context) = (BigNum::new().unwrap(), BigNumContext::new().unwrap());
+    group.order(&mut order, &mut context).unwrap();
+    let s = BigNum::from_slice(&bytes[32..]).unwrap();
+    let mut other = BigNum::new().unwrap();
+    other.checked_sub(&order, &s).unwrap();
+    let signature = [&bytes[..32], &other.to_vec_padded(32).unwrap()].concat();
+    format!("{header}.{payload}.{}", encode(signature))
+}
+
+/// A P-256 point as the PEM and the DER in which libraries hand public keys around.
+pub fn public_pem(x: &[u8], y: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let number = |bytes: &[u8]| BigNum::from_slice(bytes).unwrap();
+    let point = EcKey::from_public_key_affine_coordinates(&group, &number(x), &number(y)).unwrap();
+    let key = PKey::from_ec_key(point).unwrap();
+    (key.public_key_to_pem().unwrap(), key.public_key_to_der().unwrap())
+}
+
+/// HMAC-SHA-256 under any key, however short.
+pub fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let key = PKey::hmac(key).unwrap();
+    let mut signer = openssl::sign::Signer::new(MessageDigest::sha256(), &key).unwrap();
+    signer.sign_oneshot_to_vec(message).unwrap()
 }
