@@ -387,11 +387,10 @@ async fn an_extra_claim_cannot_pose_as_what_introspection_says() {
     }
     // A row that an older version or another hand wrote.
     for claims in [r#"{"active":false}"#, r#"{"token_type":"DPoP"}"#] {
-        app.database
-            .sql(&format!("update clients set claims = '{claims}' where id = 'rich' returning 1"));
-        app.database.sql(
-            "update versions set number = number + 1, stamp = stamp + 1 where part = 'directory' returning 1",
-        );
+        let put = format!("update clients set claims = '{claims}' where id = 'rich'");
+        app.database.change(&put).await;
+        let told = "update versions set number = number + 1 where part = 'directory'";
+        app.database.change(told).await;
         app.beat().await;
         let answer = app.token("rich", "grant_type=client_credentials").await;
         assert_ne!(answer.status, 200, "a token with {claims}");
