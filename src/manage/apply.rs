@@ -110,7 +110,7 @@ impl Desk {
 
     async fn delete_planned(&self, tx: &mut Tx, plan: &Plan, now: Time) -> Result<(), StoreError> {
         for id in &plan.delete_clients {
-            clients::delete(tx, id).await?;
+            self.delete_with_tokens(tx, id, now).await?;
             let event = Event::new(Action::ClientDeleted, &self.actor, now);
             audit::add(tx, &Event { client: Some(id), ..event }).await?;
         }

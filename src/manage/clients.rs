@@ -1,21 +1,25 @@
 //! Clients: register, look at, switch off and on, delete, and change their secrets.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::describe::{ClientDescription, Frame};
 use super::{Desk, ManageError, shown};
+use crate::domain::revocation::MARGIN;
 use crate::domain::{
-    Algorithm, AuthMethod, Client, ClientId, RefreshRetry, Resource, ResourceId, Stage, Time,
+    Algorithm, AuthMethod, Client, ClientId, RefreshRetry, Resource, ResourceId, Revocation, Stage,
+    Target, Time,
 };
 use crate::secret::{ClientSecret, WrittenSecret};
 use crate::store::audit::{self, Action, Event, row_id};
 use crate::store::secrets::{self, StoredSecret};
 use crate::store::versions::{self, Part};
-use crate::store::{StoreError, Tx, clients, keys, resources};
+use crate::store::{StoreError, Tx, clients, keys, resources, revocations};
 
 /// How long an older secret goes on working once it has a successor.
-pub const OVERLAP: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// A client as operators see it.
 #[derive(Debug, Clone, Serialize)]
@@ -284,10 +288,36 @@ impl Desk {
         self.client(id).await
     }
 
-    /// Deletes a client with its secrets.
+    /// Deletes a client with its secrets, and takes its tokens back.
     pub async fn delete_client(&self, id: &str, now: Time) -> Result<(), ManageError> {
-        self.change(id, Action::ClientDeleted, now, async |tx, id| clients::delete(tx, id).await)
-            .await
+        self.change(id, Action::ClientDeleted, now, async |tx, id| {
+            self.delete_with_tokens(tx, id, now).await
+        })
+        .await
+    }
+
+    /// Deletes a client for good: whoever is registered under its name later must not come into
+    /// its tokens, which are inactive without this only for as long as the name is nobody's.
+    pub(super) async fn delete_with_tokens(
+        &self,
+        tx: &mut Tx,
+        id: &ClientId,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        if !clients::delete(tx, id).await? {
+            return Ok(false);
+        }
+        // A key signs tokens as long as they could be when it was made, whatever is configured now.
+        let keys = keys::load_in(tx).await?;
+        let longest = keys.iter().map(|row| row.key.times.longest_token);
+        let longest = longest.fold(self.policy.longest_token, Duration::max);
+        let act = Revocation {
+            target: Target::Client(id.to_string()),
+            issued_before: now,
+            expires_at: now + longest + MARGIN,
+        };
+        revocations::append(tx, &[act]).await?;
+        Ok(true)
     }
 
     /// Gives a client a new secret; the present one works for another day.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use jeton::domain::Algorithm;
 use jeton::keys::TokenType;
+use jeton::manage::apply::{ApplyFile, Options};
+use jeton::manage::describe::ClientDescription;
+use jeton::secret::WrittenSecret;
 use serde_json::{Value, json};
 
 use crate::support::forge::{self, Forger, form_value, parts};
@@ -160,6 +163,7 @@ async fn every_cause_of_inactivity_gets_the_same_answer_to_the_byte() {
     let wrong_audience = token("rich").await;
     assert_eq!(app.revoke("app", &revoked).await.status, 200);
     let desk = &app.running.desk;
+    app.clock.advance(Duration::from_millis(1));
     desk.disable_client("off", app.clock.now()).await.unwrap();
     desk.delete_client("narrow", app.clock.now()).await.unwrap();
     app.beat().await;
@@ -206,6 +210,43 @@ async fn disabled_is_a_state_and_a_client_that_is_enabled_again_has_its_tokens_b
     app.running.desk.enable_client("off", app.clock.now()).await.unwrap();
     app.beat().await;
     assert!(app.is_active("rs", &token).await);
+}
+
+#[actix_web::test]
+async fn whoever_is_registered_under_the_name_of_a_deleted_client_does_not_come_into_its_tokens() {
+    let app = App::start().await;
+    let heir = ClientDescription {
+        id: "narrow".to_owned(),
+        secret: Some(WrittenSecret::new(SECRET)),
+        resources: vec![API.to_owned()],
+        ..Default::default()
+    };
+    for pruned in [false, true] {
+        let token = app.access_token("narrow", "").await;
+        let bystander = app.access_token("app", "").await;
+        app.clock.advance(Duration::from_millis(10));
+        let (desk, now) = (&app.running.desk, app.clock.now());
+        if pruned {
+            let rest = FIXTURES.replacen("id = \"narrow\"", "id = \"another\"", 1);
+            let file = ApplyFile::parse(&rest, app.database.directory.path()).unwrap();
+            let options = Options { prune: true, ..Options::default() };
+            desk.apply(&file, options, now, |_| Ok(())).await.unwrap();
+        } else {
+            desk.delete_client("narrow", now).await.unwrap();
+        }
+        app.beat().await;
+        assert_inactive(&app.introspect("rs", &token).await, "deleted");
+        desk.create_client(&heir, now).await.unwrap();
+        app.beat().await;
+        assert_inactive(&app.introspect("rs", &token).await, "created again");
+        assert_inactive(&app.introspect("narrow", &token).await, "to its heir too");
+        assert!(app.is_active("rs", &app.access_token("narrow", "").await).await, "a new one");
+        assert!(app.is_active("rs", &bystander).await, "another client's");
+        app.clock.advance(Duration::from_secs(1));
+    }
+    // It is remembered for as long as the longest token may live.
+    let ends = "select cast(expires_at - issued_before as text) from revocations";
+    assert_eq!(app.database.sql(ends), ["3660000000", "3660000000"]);
 }
 
 #[actix_web::test]
@@ -375,8 +416,8 @@ async fn an_extra_claim_cannot_pose_as_what_introspection_says() {
         let text = format!(
             "[[client]]\nid = \"posing\"\nsecret = \"{SECRET}\"\nclaims = {{ {name} = false }}\n"
         );
-        let file = jeton::manage::apply::ApplyFile::parse(&text, app.database.directory.path());
-        let options = jeton::manage::apply::Options::default();
+        let file = ApplyFile::parse(&text, app.database.directory.path());
+        let options = Options::default();
         let refused = match file {
             Ok(file) => {
                 app.running.desk.apply(&file, options, app::START, |_| Ok(())).await.is_err()
