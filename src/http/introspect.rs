@@ -1,13 +1,14 @@
 //! `POST /oauth2/introspect` (RFC 7662, RFC 9701).
 
-use actix_web::http::header::ACCEPT;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
 use super::peer::admit;
 use super::{Shared, answer, credentials};
-use crate::domain::{Decision, Endpoint, Refusal};
+use crate::domain::{Decision, Endpoint, Reason, Refusal};
 use crate::issue::{Introspection, IntrospectionRequest};
 
 /// The media type of a signed answer (RFC 9701 §5).
@@ -25,7 +26,7 @@ pub(super) async fn post(
     let response = match outcome {
         Ok(Introspection::Plain(body)) => answer::ok().content_type("application/json").body(body),
         Ok(Introspection::Signed(token)) => answer::ok().content_type(SIGNED).body(token),
-        Err(refusal) => answer::refusal(&request, &refusal, shared.service.rules.issuer.as_str()),
+        Err(refusal) => refused(&request, &refusal, shared.service.rules.issuer.as_str()),
     };
     request.extensions_mut().insert(decision);
     response
@@ -47,6 +48,20 @@ async fn answered(
     shared.service.fresh().await?;
     let now = shared.service.clock.now();
     shared.service.introspect(&introspection, &caller, now, decision)
+}
+
+/// A refusal; a 401 says that an access token would do as well (RFC 6750 §3), and speaks of an
+/// error of one only to whoever brought one (§3.1).
+fn refused(request: &HttpRequest, refusal: &Refusal, realm: &str) -> HttpResponse {
+    let mut response = answer::refusal(request, refusal, realm);
+    let challenge = HeaderValue::from_str(&format!("Bearer realm=\"{realm}\""));
+    if response.status() == StatusCode::UNAUTHORIZED
+        && refusal.reason != Reason::BearerInvalid
+        && let Ok(challenge) = challenge
+    {
+        response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// Whether a signed answer is what the caller prefers (RFC 9110 §12.5.1). It has to be asked for by

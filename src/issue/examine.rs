@@ -95,10 +95,11 @@ impl Service {
         if *now >= token.expires_at {
             return Err(Inactive::Expired);
         }
+        // Before the acts: a client that is deleted leaves one behind, which says less of the cause.
+        let client = directory.client_by_name(&token.facts.client).ok_or(Inactive::ClientGone)?;
         if let Some(cause) = self.mirror.acts.verdict(&token.facts) {
             return Err(cause);
         }
-        let client = directory.client_by_name(&token.facts.client).ok_or(Inactive::ClientGone)?;
         if client.client.disabled_at.is_some() {
             return Err(Inactive::ClientDisabled);
         }

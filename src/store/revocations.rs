@@ -16,13 +16,13 @@ statements! {
          select id, $2 + n, kind, key, issued_before, expires_at
          from jsonb_to_recordset($1) as act
              (id uuid, n bigint, kind text, key text, issued_before bigint, expires_at bigint)
-         on conflict do nothing";
+         on conflict (id) do nothing";
     REVOCATIONS_ADD_SQLITE on Sqlite =
         "insert into revocations (id, v, kind, key, issued_before, expires_at)
          select unhex(value ->> 'id', '-'), $2 + (value ->> 'n'), value ->> 'kind',
                 value ->> 'key', value ->> 'issued_before', value ->> 'expires_at'
          from json_each($1) where true
-         on conflict do nothing";
+         on conflict (id) do nothing";
     REVOCATIONS_SWEEP on Both =
         "delete from revocations where id in (
              select id from revocations
@@ -51,7 +51,7 @@ pub struct Placed {
 
 /// Writes acts. Call it last in a transaction: from the number that it takes until the commit, all
 /// other acts wait, and so the order of numbers is the order of commits. An act that is there
-/// already stays as it is.
+/// already stays as it is; one whose number is taken is an error, or it would be lost in silence.
 pub async fn append(tx: &mut Tx, acts: &[Revocation]) -> Result<(), StoreError> {
     let count = i64::try_from(acts.len()).unwrap_or(i64::MAX);
     if count == 0 {

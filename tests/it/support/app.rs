@@ -6,6 +6,7 @@ use jeton::app::{self, ApplySource, Running, Setup};
 use jeton::clock::Clock;
 use jeton::config::{Settings, Sources};
 use jeton::domain::Time;
+use jeton::manage::apply::{ApplyFile, Options};
 
 use super::http::{self, Answer};
 use super::{FIXTURES, SECRET, TestDatabase};
@@ -77,6 +78,20 @@ impl App {
     pub async fn introspect(&self, client: &str, token: &str) -> Answer {
         let form = format!("token={token}");
         http::token(&self.public(), "/oauth2/introspect", client, SECRET, &form).await
+    }
+
+    /// A form to any endpoint with exactly these further headers.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
+        let headers = [&[super::refused::FORM], headers].concat();
+        http::send(&self.public(), "POST", path, &headers, form.as_bytes()).await
+    }
+
+    /// Registers what a TOML text describes, as an operator does, and waits until it is known.
+    pub async fn apply(&self, text: &str) {
+        let file = ApplyFile::parse(text, self.database.directory.path()).unwrap();
+        let desk = &self.running.desk;
+        desk.apply(&file, Options::default(), self.clock.now(), |_| Ok(())).await.unwrap();
+        self.beat().await;
     }
 
     /// Whether a client of the fixtures is told that a token is active.

@@ -49,6 +49,15 @@ impl TestDatabase {
         Db::open(&open).await.unwrap()
     }
 
+    /// Changes what is stored, as somebody else would. A server in this process may be writing too,
+    /// and it must get on meanwhile.
+    pub async fn change(&self, text: &str) {
+        let (url, text) = (self.url.clone(), format!("{text} returning 1"));
+        let run = if self.is_postgres() { on_thread } else { in_sqlite };
+        let rows = tokio::task::spawn_blocking(move || run(url, text)).await.unwrap();
+        assert!(!rows.is_empty(), "it changed nothing");
+    }
+
     /// Runs SQL by a path that is not the code under test, and returns the first column as text.
     pub fn sql(&self, text: &str) -> Vec<String> {
         if self.is_postgres() {

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod database;
 pub mod desk;
+pub mod forge;
 pub mod http;
 pub mod process;
 pub mod proxy;
