@@ -6,6 +6,8 @@
 
 mod apply;
 mod clients;
+mod completions;
+mod config;
 mod context;
 mod dev;
 mod keys;
@@ -16,7 +18,7 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use crate::clock::Clock;
@@ -28,7 +30,13 @@ use crate::{app, telemetry};
 
 /// A standalone OAuth 2 token issuer.
 #[derive(Debug, Parser)]
-#[command(name = "jeton", version, about, after_help = "Try it: jeton serve --dev")]
+#[command(
+    name = "jeton",
+    version,
+    about,
+    after_help = "Examples:\n  jeton serve --dev\n  jeton config check \
+             --config /etc/jeton.toml\n  jeton help client create"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -57,22 +65,33 @@ enum Command {
                             --apply test.toml --ready-file ready.json")]
     Serve(serve::Serve),
     /// Bring the database's schema up to date; any number may run at once
+    #[command(after_help = "Example:\n  jeton migrate --config /etc/jeton.toml")]
     Migrate,
     /// Bring clients and resources to what a file says
     #[command(after_help = "Example:\n  jeton apply -f clients.toml --dry-run")]
     Apply(apply::Apply),
     /// Clients: the programs that ask for tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton client list")]
     Client(clients::Clients),
     /// Resources: the APIs that tokens are for
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton resource list")]
     Resource(resources::Resources),
     /// Signing keys and their rotation
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton keys list")]
     Keys(keys::Keys),
     /// The root secrets, which seal signing keys and client secrets
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  jeton secrets generate --out data/root-secrets"
+    )]
     Secrets(Secrets),
+    /// Settings: check them, and see which are in effect
+    #[command(subcommand, after_help = "Example:\n  jeton config show")]
+    Config(config::Config),
+    /// Print a script that completes jeton's commands in a shell
+    #[command(after_help = "Example:\n  jeton completions bash > \
+                            /etc/bash_completion.d/jeton")]
+    Completions(completions::Completions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,6 +103,11 @@ enum Secrets {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+/// The command line as data: for completions, and for tests that hold the help to its promises.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line.
@@ -113,6 +137,8 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Client(clients) => clients.run(global).await,
         Command::Resource(resources) => resources.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
+        Command::Config(config) => config.run(global),
+        Command::Completions(completions) => completions.run(),
         Command::Secrets(Secrets::Generate { out }) => {
             RootSecrets::generate_file(&out)?;
             let sentence = format!("wrote {}; keep a copy somewhere safe", out.display());
@@ -121,11 +147,16 @@ async fn run(cli: Cli) -> Result<(), Exit> {
     }
 }
 
+impl Global {
+    /// Where settings come from, with the defaults of a mode.
+    fn sources(&self, defaults: Vec<(&'static str, String)>) -> Sources {
+        Sources { file: self.config.clone(), data_dir: self.data_dir.clone(), defaults }
+    }
+}
+
 /// Reads the settings, with the defaults of a mode.
 fn settings(global: &Global, defaults: Vec<(&'static str, String)>) -> Result<Settings, Exit> {
-    let sources =
-        Sources { file: global.config.clone(), data_dir: global.data_dir.clone(), defaults };
-    Ok(Settings::load(&sources)?)
+    Ok(Settings::load(&global.sources(defaults))?)
 }
 
 async fn migrate_schema(global: &Global) -> Result<(), Exit> {

@@ -6,6 +6,7 @@
 
 mod check;
 mod reader;
+mod show;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use zeroize::Zeroizing;
 use crate::domain::schedule::Policy;
 use crate::domain::{Algorithm, Issuer};
 use reader::Reader;
+
+pub use show::{Origin, Setting};
 
 /// The text of `config/default.toml`.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -135,6 +138,11 @@ pub struct Log {
 impl Settings {
     /// Reads every source and checks the whole.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Ok(Self::explain(sources)?.0)
+    }
+
+    /// The same, with every setting as it is in effect and where it comes from.
+    pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let mut reader = Reader::new(sources)?;
         let issuer =
             reader.optional("issuer", |text| Issuer::parse(text).map_err(|e| e.to_string()));
@@ -184,8 +192,9 @@ impl Settings {
             clients_max_staleness,
             log,
         };
-        reader.finish(|problems| check::whole(&settings, problems))?;
-        Ok(settings)
+        let found = reader.finish(|problems| check::whole(&settings, problems))?;
+        let found = show::effective(&settings, found);
+        Ok((settings, found))
     }
 }
 

@@ -63,6 +63,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("openssl", &["keys"]),
     ("actix_web", &["http", "app", "cli", "hashing"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
     ("config", &["config"]),
     ("toml", &["config", "manage"]),
     ("prometheus", &["telemetry"]),

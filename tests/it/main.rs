@@ -35,3 +35,5 @@ mod store;
 mod support;
 mod token_endpoint;
 mod tokens;
+mod tools_config;
+mod tools_help;
