@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what a command line is for")]
 
 mod apply;
+mod audit;
 mod clients;
 mod completions;
 mod config;
@@ -85,6 +86,9 @@ enum Command {
         after_help = "Example:\n  jeton secrets generate --out data/root-secrets"
     )]
     Secrets(Secrets),
+    /// The audit trail: what happened to clients, resources and keys, and who did it
+    #[command(subcommand, after_help = "Example:\n  jeton audit list")]
+    Audit(audit::Audit),
     /// Settings: check them, and see which are in effect
     #[command(subcommand, after_help = "Example:\n  jeton config show")]
     Config(config::Config),
@@ -137,6 +141,7 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Client(clients) => clients.run(global).await,
         Command::Resource(resources) => resources.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
+        Command::Audit(audit) => audit.run(global).await,
         Command::Config(config) => config.run(global),
         Command::Completions(completions) => completions.run(),
         Command::Secrets(Secrets::Generate { out }) => {
@@ -183,6 +188,12 @@ fn say(global: &Global, done: &serde_json::Value, sentence: &str) -> Result<(), 
     }
     println!("{sentence}");
     Ok(())
+}
+
+/// Says something that is not a result.
+#[expect(clippy::print_stderr, reason = "standard output belongs to results")]
+fn note(sentence: &str) {
+    eprintln!("jeton: {sentence}");
 }
 
 /// Prints a value as JSON.

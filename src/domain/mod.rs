@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod scope;
 pub mod signing_key;
 pub mod time;
+pub mod when;
 
 pub use algorithm::Algorithm;
 pub use claims::ExtraClaims;
@@ -26,6 +27,7 @@ pub use resource::{Resource, ResourceId, ScopeDefinition};
 pub use scope::{Scope, Scopes};
 pub use signing_key::{SigningKey, Stage, Times};
 pub use time::Time;
+pub use when::When;
 
 /// Why a value was refused when it was parsed. The text is for the person who wrote the value; it
 /// never repeats the value itself, which may be hostile.

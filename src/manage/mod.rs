@@ -2,6 +2,7 @@
 //! skin over it, the admin API will be another; neither decides anything itself.
 
 pub mod apply;
+pub mod audit;
 pub mod clients;
 pub mod describe;
 pub mod keys;

@@ -35,5 +35,6 @@ mod store;
 mod support;
 mod token_endpoint;
 mod tokens;
+mod tools_audit;
 mod tools_config;
 mod tools_help;
