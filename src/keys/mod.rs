@@ -8,11 +8,13 @@ mod jwk;
 mod private;
 mod seal;
 mod signer;
+mod verifier;
 
 pub use jwk::{PublicJwk, thumbprint};
 pub use private::PrivateKey;
 pub use seal::{Opened, amend, check, open, seal};
 pub use signer::Signer;
+pub use verifier::Verifier;
 
 /// Why key material cannot be used. No message holds any of it.
 #[derive(Debug, thiserror::Error)]
