@@ -11,6 +11,8 @@ mod completions;
 mod config;
 mod context;
 mod dev;
+mod doctor;
+mod findings;
 mod keys;
 mod resources;
 mod serve;
@@ -35,7 +37,7 @@ use crate::{app, telemetry};
     name = "jeton",
     version,
     about,
-    after_help = "Examples:\n  jeton serve --dev\n  jeton config check \
+    after_help = "Examples:\n  jeton serve --dev\n  jeton doctor \
              --config /etc/jeton.toml\n  jeton help client create"
 )]
 struct Cli {
@@ -92,6 +94,11 @@ enum Command {
     /// Settings: check them, and see which are in effect
     #[command(subcommand, after_help = "Example:\n  jeton config show")]
     Config(config::Config),
+    /// Look at everything that a server needs: files, database, clock, root secrets, keys. Nothing is
+    /// changed; exit status 1 if something is wrong
+    #[command(after_help = "Examples:\n  jeton doctor --config /etc/jeton.toml\n  jeton doctor \
+                            --json")]
+    Doctor,
     /// Print a script that completes jeton's commands in a shell
     #[command(after_help = "Example:\n  jeton completions bash > \
                             /etc/bash_completion.d/jeton")]
@@ -143,6 +150,7 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Keys(keys) => keys.run(global).await,
         Command::Audit(audit) => audit.run(global).await,
         Command::Config(config) => config.run(global),
+        Command::Doctor => doctor::run(global).await,
         Command::Completions(completions) => completions.run(),
         Command::Secrets(Secrets::Generate { out }) => {
             RootSecrets::generate_file(&out)?;

@@ -211,7 +211,7 @@ impl Desk {
     }
 
     /// The rows as the schedule sees them, with those marked that do not prove themselves.
-    fn proven(&self, rows: &[KeyRow]) -> Vec<SigningKey> {
+    pub(super) fn proven(&self, rows: &[KeyRow]) -> Vec<SigningKey> {
         rows.iter()
             .map(|row| {
                 let checked = keys::check(row, &self.secrets, self.issuer.as_str());

@@ -5,6 +5,8 @@ pub mod apply;
 pub mod audit;
 pub mod clients;
 pub mod describe;
+pub mod doctor;
+pub mod finding;
 pub mod keys;
 pub mod notes;
 pub mod resources;

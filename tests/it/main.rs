@@ -37,4 +37,5 @@ mod token_endpoint;
 mod tokens;
 mod tools_audit;
 mod tools_config;
+mod tools_doctor;
 mod tools_help;

@@ -7,6 +7,7 @@ pub mod app;
 pub mod database;
 pub mod desk;
 pub mod http;
+pub mod pooler;
 pub mod process;
 pub mod refused;
 pub mod replica;
