@@ -12,7 +12,7 @@
 //!    │  ├──────────┐
 //!  store/   SQL   keys/   signing, sealing, JWKs
 //!    └──────┬──────┘
-//!  clock, secret, hashing, error, config, telemetry     leaves
+//!  clock, secret, hashing, error, config, telemetry, outbound     leaves
 //!    │
 //!  domain/    the words, and every decision that needs nothing but them
 //! ```
@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod keys;
 pub mod manage;
 pub mod mirror;
+pub mod outbound;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

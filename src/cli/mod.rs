@@ -17,6 +17,7 @@ mod keys;
 mod resources;
 mod serve;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,9 @@ enum Command {
     #[command(after_help = "Examples:\n  jeton doctor --config /etc/jeton.toml\n  jeton doctor \
                             --json")]
     Doctor,
+    /// Tokens that somebody wonders about, read from standard input
+    #[command(subcommand, after_help = "Example:\n  jeton token inspect - < token")]
+    Token(token::Tokens),
     /// Print a script that completes jeton's commands in a shell
     #[command(after_help = "Example:\n  jeton completions bash > \
                             /etc/bash_completion.d/jeton")]
@@ -123,7 +127,18 @@ pub fn command() -> clap::Command {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // The library's message would repeat the token.
+        Err(error)
+            if error.use_stderr()
+                && std::env::args_os().any(|arg| looks_like_token(&arg.to_string_lossy())) =>
+        {
+            report(&Exit::Failed(token::NEVER_AN_ARGUMENT.to_owned()));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let outcome = actix_web::rt::System::new().block_on(run(cli));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -132,6 +147,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit.status())
         }
     }
+}
+
+/// Every JWT begins so: it is `{"` in base64url.
+fn looks_like_token(argument: &str) -> bool {
+    argument.contains("eyJ")
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a process that cannot go on")]
@@ -151,6 +171,7 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Audit(audit) => audit.run(global).await,
         Command::Config(config) => config.run(global),
         Command::Doctor => doctor::run(global).await,
+        Command::Token(token) => token.run(global).await,
         Command::Completions(completions) => completions.run(),
         Command::Secrets(Secrets::Generate { out }) => {
             RootSecrets::generate_file(&out)?;

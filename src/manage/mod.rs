@@ -10,6 +10,7 @@ pub mod finding;
 pub mod keys;
 pub mod notes;
 pub mod resources;
+pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -39,3 +39,4 @@ mod tools_audit;
 mod tools_config;
 mod tools_doctor;
 mod tools_help;
+mod tools_token;

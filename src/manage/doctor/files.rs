@@ -23,6 +23,16 @@ fn mode(path: &Path) -> io::Result<u32> {
     Ok(fs::metadata(path)?.mode() & 0o777)
 }
 
+/// Whether a mode lets all users do this (read 4, write 2, enter 1).
+const fn lets_all(mode: u32, what: u32) -> bool {
+    mode & what != 0
+}
+
+/// Whether it lets its group do this.
+const fn lets_group(mode: u32, what: u32) -> bool {
+    (mode >> 3) & what != 0
+}
+
 fn data_directory(subject: &Subject<'_>) -> Finding {
     const CHECK: &str = "data directory";
     let path = subject.data_dir;
@@ -32,7 +42,9 @@ fn data_directory(subject: &Subject<'_>) -> Finding {
         return Finding::good(CHECK, "nothing of ours lies in it");
     }
     match mode(path) {
-        Ok(mode) if mode & 0o077 == 0 => Finding::good(CHECK, format!("{shown} has mode {mode:o}")),
+        Ok(mode) if !lets_all(mode, 7) && !lets_group(mode, 7) => {
+            Finding::good(CHECK, format!("{shown} has mode {mode:o}"))
+        }
         Ok(mode) => {
             Finding::warning(CHECK, format!("{shown} has mode {mode:o}: others may look in"))
                 .remedy(format!("run: chmod 700 {shown}"))
@@ -47,13 +59,13 @@ fn database_file(path: &Path) -> Finding {
     let shown = path.display();
     // SQLite makes its files readable for all; a directory that keeps others out protects them.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let sheltered = mode(directory.unwrap_or(Path::new("."))).is_ok_and(|mode| mode & 0o001 == 0);
+    let sheltered = mode(directory.unwrap_or(Path::new("."))).is_ok_and(|mode| !lets_all(mode, 1));
     let remedy = format!("run: chmod 600 {shown}");
     match mode(path) {
-        Ok(mode) if sheltered || mode & 0o007 == 0 => {
+        Ok(mode) if sheltered || !lets_all(mode, 7) => {
             Finding::good(CHECK, format!("{shown} has mode {mode:o}"))
         }
-        Ok(mode) if mode & 0o002 != 0 => {
+        Ok(mode) if lets_all(mode, 2) => {
             Finding::bad(CHECK, format!("{shown} has mode {mode:o}: all users may write to it"))
                 .remedy(remedy)
         }
@@ -83,10 +95,10 @@ fn root_secrets(path: &Path) -> Finding {
     let ids: Vec<_> = secrets.ids().iter().map(|id| id.0.to_string()).collect();
     let mode = mode(path).unwrap_or(0);
     let what = format!("{shown} has mode {mode:o} and holds the ids {}", ids.join(", "));
-    if mode & 0o020 == 0 {
-        Finding::good(CHECK, what)
-    } else {
+    if lets_group(mode, 2) {
         Finding::warning(CHECK, format!("{what}; its group may write to it"))
             .remedy(format!("run: chmod 600 {shown}"))
+    } else {
+        Finding::good(CHECK, what)
     }
 }

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod database;
 pub mod desk;
+pub mod fake;
 pub mod http;
 pub mod pooler;
 pub mod process;
