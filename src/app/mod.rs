@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::rt;
 use actix_web::web::Data;
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
@@ -23,11 +24,11 @@ use crate::config::Settings;
 use crate::domain::Issuer;
 use crate::error::Exit;
 use crate::http::{Health, SelfCheck, Shared};
-use crate::issue::{Rules, Service};
-use crate::jobs::{self, Keeper};
+use crate::issue::{Memory, Rules, Service};
+use crate::jobs::{self, Keeper, Polling};
 use crate::manage::Desk;
 use crate::manage::apply::{ApplyFile, Options};
-use crate::mirror::{Mirror, Poller};
+use crate::mirror::{Mirror, Poller, Writer};
 use crate::store::{Db, migrate};
 use crate::telemetry::Metrics;
 
@@ -70,8 +71,9 @@ pub struct Running {
     public_handle: ServerHandle,
     operations_handle: ServerHandle,
     stop: watch::Sender<bool>,
-    /// Taken once it has ended by itself.
-    keeper: Option<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    /// What else must never end by itself.
+    tasks: Vec<JoinHandle<()>>,
     watcher: JoinHandle<()>,
 }
 
@@ -93,11 +95,12 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let desk = desk(&settings, db, issuer.clone(), "server")?;
 
     let mirror = Arc::new(Mirror::default());
-    let mut keeper = keeper(&desk, &mirror, &clock, &metrics);
-    prepare::first_keys(&mut keeper).await?;
+    let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics);
+    prepare::first_keys(&keeper, &mut polling).await?;
     for source in &setup.apply {
         apply(&desk, source, &clock).await?;
     }
+    polling.poll().await?;
     keeper.beat().await;
 
     warn_of_lost_lines(&mirror, &settings);
@@ -117,7 +120,11 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     health.start();
 
     let (stop, stopped) = watch::channel(false);
-    let keeper = Some(actix_web::rt::spawn(jobs::run(keeper, stopped)));
+    let tasks = vec![
+        rt::spawn(polling.run(stopped.clone())),
+        rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone())),
+    ];
+    let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
     Ok(Running {
         issuer,
@@ -131,7 +138,8 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         operations_handle,
         stop,
         keeper,
-        watcher: actix_web::rt::spawn(watch),
+        tasks,
+        watcher: rt::spawn(watch),
     })
 }
 
@@ -167,23 +175,21 @@ impl Running {
         self.watcher.abort();
         let _ = self.stop.send(true);
         let patience = Duration::from_secs(5);
-        if let Some(keeper) = self.keeper
-            && tokio::time::timeout(patience, keeper).await.is_err()
-        {
+        if tokio::time::timeout(patience, self.keeper).await.is_err() {
             tracing::warn!("the last notes could not be written in time");
         }
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.operations_handle.stop(false).await;
         // A database that is away does not keep us.
         let _ = tokio::time::timeout(patience, self.desk.db.close()).await;
     }
 
     /// Waits for one of our tasks to end by itself, which none should.
-    pub async fn failed(&mut self) -> Exit {
-        if let Some(keeper) = &mut self.keeper {
-            let _ = keeper.await;
+    pub async fn failed(&self) -> Exit {
+        while !self.tasks.iter().chain([&self.keeper]).any(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        self.keeper = None;
-        Exit::Failed("the keeper of keys and clients stopped; this is a defect".to_owned())
+        Exit::Failed("a task that keeps memory fresh stopped; this is a defect".to_owned())
     }
 }
 
@@ -198,7 +204,12 @@ fn warn_of_lost_lines(mirror: &Mirror, settings: &Settings) {
     }
 }
 
-fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metrics>) -> Keeper {
+fn keepers(
+    desk: &Desk,
+    mirror: &Arc<Mirror>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+) -> (Keeper, Polling) {
     let poller = Poller::new(
         desk.db.clone(),
         clock.clone(),
@@ -206,15 +217,14 @@ fn keeper(desk: &Desk, mirror: &Arc<Mirror>, clock: &Clock, metrics: &Arc<Metric
         Arc::clone(&desk.secrets),
         desk.issuer.as_str(),
     );
-    Keeper {
+    let keeper = Keeper {
         desk: desk.clone(),
-        poller,
         mirror: Arc::clone(mirror),
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
-        connected: true,
-        agreed: true,
-    }
+        beats: 0,
+    };
+    (keeper, Polling::new(poller, Arc::clone(mirror), Arc::clone(metrics)))
 }
 
 fn service(
@@ -231,10 +241,12 @@ fn service(
             access_token_ttl: settings.access_token_ttl,
             access_token_ttl_max: settings.keys.longest_token,
             directory_max_age: settings.clients_max_staleness,
+            revocation_max_age: settings.revocation_max_staleness,
         },
         clock: clock.clone(),
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
+        examined: Memory::new(settings.introspection_cache),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock::{Clock, REFUSE, WARN};
 use crate::config::{self, Settings};
 use crate::domain::{Issuer, Time};
 use crate::error::Exit;
-use crate::jobs::Keeper;
+use crate::jobs::{Keeper, Polling};
 use crate::manage::Desk;
 use crate::mirror::RingKey;
 use crate::secret::RootSecrets;
@@ -182,14 +182,14 @@ pub fn desk(settings: &Settings, db: Db, issuer: Issuer, actor: &str) -> Result<
 
 /// Loads the keys, makes the first ones, and refuses to serve if they cannot be opened: an issuer
 /// that cannot sign should say so at its start and not at its first request.
-pub(super) async fn first_keys(keeper: &mut Keeper) -> Result<(), Exit> {
+pub(super) async fn first_keys(keeper: &Keeper, polling: &mut Polling) -> Result<(), Exit> {
     // Another replica may make the first keys at this moment, by a clock a little ahead of ours:
     // they sign in an instant, not yet.
     for _ in 0..20 {
-        keeper.poller.poll().await?;
+        polling.poll().await?;
         let (now, certain) = (keeper.clock.now(), keeper.clock.is_certain());
         keeper.desk.maintain(now, certain).await?;
-        keeper.poller.poll().await?;
+        polling.poll().await?;
         let (keys, now) = (keeper.mirror.keys(), keeper.clock.now());
         if keeper.desk.policy.algorithms.iter().any(|line| keys.can_sign(*line, now)) {
             return Ok(());

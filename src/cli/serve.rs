@@ -45,7 +45,7 @@ impl Serve {
         let setup = self.setup(&settings, &global.data_dir)?;
         let mut signals = Signals::new()?;
         let clock = Clock::system();
-        let mut running = tokio::select! {
+        let running = tokio::select! {
             running = app::start(settings, setup, clock) => running?,
             () = signals.next() => return Ok(()),
         };

@@ -104,6 +104,16 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
             show(floor)
         ));
     }
+    let (least, bound) = (Duration::from_secs(1), settings.revocation_max_staleness);
+    if bound < least || bound > settings.clients_max_staleness {
+        problems.push(format!(
+            "revocation.max_staleness ({}) is below {} or above clients.max_staleness ({}): replicas \
+             ask once a second, and a revoked token must not outlive a revoked client",
+            show(bound),
+            show(least),
+            show(settings.clients_max_staleness)
+        ));
+    }
     let mut seen = HashSet::new();
     for algorithm in settings.keys.algorithms.iter().filter(|one| !seen.insert(**one)) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));

@@ -96,6 +96,10 @@ pub struct Settings {
     pub unsafe_timing: bool,
     /// How long an access token lives by default.
     pub access_token_ttl: Duration,
+    /// How old may be what is known of revocations when a token is called active.
+    pub revocation_max_staleness: Duration,
+    /// Room for tokens whose signature was checked before, in bytes.
+    pub introspection_cache: u64,
     /// How long clients in memory may be trusted without a database.
     pub clients_max_staleness: Duration,
     /// The log.
@@ -173,6 +177,8 @@ impl Settings {
         };
         let unsafe_timing = reader.flag("keys.allow_unsafe_timing");
         let access_token_ttl = reader.duration("tokens.access_token_ttl");
+        let revocation_max_staleness = reader.duration("revocation.max_staleness");
+        let introspection_cache = u64::from(reader.number("introspection.cache")) << 20;
         let clients_max_staleness = reader.duration("clients.max_staleness");
         let log = Log {
             format: match reader.choice("log.format", &["text", "json"]).as_str() {
@@ -189,6 +195,8 @@ impl Settings {
             keys,
             unsafe_timing,
             access_token_ttl,
+            revocation_max_staleness,
+            introspection_cache,
             clients_max_staleness,
             log,
         };

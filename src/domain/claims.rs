@@ -6,7 +6,12 @@ use super::Invalid;
 
 /// Names that Jeton or a standard gives a meaning in an access token; an operator may not set them,
 /// or a static value could pose as a decision.
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 26] = [
+    // What introspection says of a token stands beside its claims.
+    "active",
+    "token_type",
+    "token_introspection",
+    "username",
     "iss",
     "sub",
     "aud",

@@ -1,9 +1,13 @@
 //! The record of one decision: who asked, how they proved it, for what, what was granted, what
 //! limited it, or why it was refused. It holds no secret, so it can be logged whole.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Algorithm, AuthMethod, ClientId, GrantType, Reason, ResourceId, Scopes};
+use super::{
+    Algorithm, AuthMethod, ClientId, Facts, GrantType, Inactive, Reason, ResourceId, Scopes,
+    TokenId,
+};
 
 /// What was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +19,46 @@ pub struct Granted {
     /// How long it lives.
     pub lifetime: Duration,
     /// Its `jti`.
-    pub token_id: String,
+    pub token_id: TokenId,
     /// The key that signed it.
     pub kid: String,
     /// That key's algorithm.
     pub algorithm: Algorithm,
     /// What made the grant smaller than asked or registered; empty when nothing did.
     pub limited_by: Vec<&'static str>,
+}
+
+/// What came of looking at a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is active.
+    Active,
+    /// It is not, for this cause, which the caller is not told.
+    Inactive(Inactive),
+    /// It was revoked just now.
+    Revoked,
+    /// There was nothing to revoke.
+    NothingToRevoke(Inactive),
+}
+
+impl Verdict {
+    /// Its name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive(_) => "inactive",
+            Self::Revoked => "revoked",
+            Self::NothingToRevoke(_) => "nothing_to_revoke",
+        }
+    }
+
+    /// The cause, where there is one.
+    pub const fn cause(self) -> Option<Inactive> {
+        match self {
+            Self::Inactive(cause) | Self::NothingToRevoke(cause) => Some(cause),
+            Self::Active | Self::Revoked => None,
+        }
+    }
 }
 
 /// The record of one decision. It grows as the request is understood, so that a refusal shows how
@@ -40,6 +77,10 @@ pub struct Decision {
     pub asked_resource: Option<ResourceId>,
     /// What was granted.
     pub granted: Option<Granted>,
+    /// The token that was looked at, if it is one of ours.
+    pub token: Option<Arc<Facts>>,
+    /// What came of it.
+    pub verdict: Option<Verdict>,
     /// Why it was refused.
     pub refused: Option<Reason>,
     /// Microseconds spent in authenticating the client.
@@ -49,8 +90,12 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// `granted` or `refused`, for logs and metrics.
+    /// How it ended, for logs and metrics.
     pub const fn outcome(&self) -> &'static str {
-        if self.granted.is_some() { "granted" } else { "refused" }
+        match (&self.verdict, &self.granted) {
+            (Some(verdict), _) => verdict.name(),
+            (None, Some(_)) => "granted",
+            (None, None) => "refused",
+        }
     }
 }

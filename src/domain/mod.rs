@@ -8,25 +8,33 @@ pub mod algorithm;
 pub mod claims;
 pub mod client;
 pub mod decision;
+pub mod inactive;
 pub mod issuer;
 pub mod reason;
 pub mod resource;
+pub mod revocation;
 pub mod schedule;
 pub mod scope;
 pub mod signing_key;
 pub mod time;
+pub mod token;
+pub mod token_id;
 pub mod when;
 
 pub use algorithm::Algorithm;
 pub use claims::ExtraClaims;
 pub use client::{AuthMethod, Client, ClientId, GrantType, RefreshRetry};
-pub use decision::{Decision, Granted};
+pub use decision::{Decision, Granted, Verdict};
+pub use inactive::Inactive;
 pub use issuer::Issuer;
 pub use reason::{Reason, Refusal};
 pub use resource::{Resource, ResourceId, ScopeDefinition};
+pub use revocation::{Facts, Revocation, Revoked, Target};
 pub use scope::{Scope, Scopes};
 pub use signing_key::{SigningKey, Stage, Times};
 pub use time::Time;
+pub use token::AccessClaims;
+pub use token_id::TokenId;
 pub use when::When;
 
 /// Why a value was refused when it was parsed. The text is for the person who wrote the value; it

@@ -72,9 +72,9 @@ reasons! {
     /// A parameter holds characters that it can never hold, NUL among them.
     ParameterMalformed = "parameter_malformed" => 400 "invalid_request"
         "The parameter holds characters that are not allowed in it.";
-    /// An `Authorization` header that is no well-formed Basic credential, or two of them.
+    /// An `Authorization` header that is no well-formed credential, or two of them.
     ClientAuthMalformed = "client_auth_malformed" => 400 "invalid_request"
-        "The Authorization header is not a well-formed Basic credential.";
+        "The Authorization header is not a well-formed credential.";
     /// More than one way of authenticating at once (RFC 6749 §2.3).
     ClientAuthSeveral = "client_auth_several" => 400 "invalid_request"
         "Use one way of client authentication, not several.";
@@ -93,6 +93,17 @@ reasons! {
     ClientAuthMethodWrong = "client_auth_method_wrong" => 401 "invalid_client" CLIENT;
     /// An operator has switched the client off.
     ClientDisabled = "client_disabled" => 401 "invalid_client" CLIENT;
+    /// An introspection request for a signed answer that says nothing of who asks (RFC 9701 §4).
+    CallerAnonymous = "caller_anonymous" => 400 "invalid_request"
+        "Say who asks: a signed answer is made for one caller.";
+    /// An access token that does not open this endpoint: not ours, over, revoked, for something else.
+    BearerInvalid = "bearer_invalid" => 401 "invalid_token"
+        "The access token is invalid here, or over.";
+    /// An access token for this endpoint without the scope that it wants (RFC 6750 §3.1).
+    BearerScope = "bearer_scope" => 403 "insufficient_scope"
+        "The access token lacks the scope that this endpoint wants.";
+    /// No `token` to look at.
+    TokenMissing = "token_missing" => 400 "invalid_request" "The parameter token is missing.";
     /// No `grant_type`.
     GrantMissing = "grant_missing" => 400 "invalid_request" "The parameter grant_type is missing.";
     /// A `grant_type` that this server does not serve.
@@ -126,6 +137,10 @@ reasons! {
     SecretUnknown = "secret_unknown" => 503 "temporarily_unavailable" AWAY;
     /// The database has been out of reach for longer than what is in memory may be trusted.
     DatabaseUnavailable = "database_unavailable" => 503 "temporarily_unavailable" AWAY;
+    /// What was revoked meanwhile is not known here: no answer is better than a wrong one.
+    MirrorStale = "mirror_stale" => 503 "temporarily_unavailable" AWAY;
+    /// More work is waiting than can be done soon.
+    Overloaded = "overloaded" => 503 "temporarily_unavailable" AWAY;
     /// No published, unexpired key of the line can sign.
     SigningUnavailable = "signing_unavailable" => 503 "temporarily_unavailable" AWAY;
 }

@@ -25,6 +25,12 @@ pub(super) fn refusal(request: &HttpRequest, refusal: &Refusal, realm: &str) -> 
     let mut builder = HttpResponse::build(status);
     no_store(&mut builder);
     match public.status {
+        // RFC 6750 §3: whoever came with an access token hears what is wrong with it.
+        401 | 403 if matches!(refusal.reason, Reason::BearerInvalid | Reason::BearerScope) => {
+            let scope = if public.status == 403 { ", scope=\"introspect\"" } else { "" };
+            let challenge = format!("Bearer realm=\"{realm}\", error=\"{}\"{scope}", public.error);
+            builder.insert_header((WWW_AUTHENTICATE, challenge));
+        }
         // RFC 9110 §11.6.1: a 401 says how to do it right, whichever way was tried.
         401 => {
             let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");

@@ -44,6 +44,9 @@ fn authorization(header: &[u8], named: Option<&str>) -> Result<Presented, Refusa
     let malformed = || Refusal::from(Reason::ClientAuthMalformed);
     let text = std::str::from_utf8(header).map_err(|_| malformed())?;
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        return bearer(rest);
+    }
     if !scheme.eq_ignore_ascii_case("Basic") {
         return Ok(Presented::Unsupported);
     }
@@ -60,6 +63,16 @@ fn authorization(header: &[u8], named: Option<&str>) -> Result<Presented, Refusa
         return Err(Reason::ClientIdMismatch.into());
     }
     Ok(credential(&id, &secret, Presented::Basic))
+}
+
+/// An access token: one word of the characters that RFC 6750 §2.1 gives it.
+fn bearer(token: &str) -> Result<Presented, Refusal> {
+    let word = token.trim_end_matches('=');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if word.is_empty() || !word.bytes().all(allowed) {
+        return Err(Reason::ClientAuthMalformed.into());
+    }
+    Ok(Presented::Bearer(Zeroizing::new(token.to_owned())))
 }
 
 /// An id and a secret, or the knowledge that no client can have them.
@@ -104,7 +117,13 @@ mod tests {
         {
             assert_eq!(reason(bad), Reason::ClientAuthMalformed, "{bad:?}");
         }
-        assert!(matches!(authorization(b"Bearer x", None).unwrap(), Presented::Unsupported));
+        assert!(matches!(authorization(b"Digest x", None).unwrap(), Presented::Unsupported));
+        assert!(matches!(authorization(b"bEARER x.y", None).unwrap(), Presented::Bearer(_)));
+        for bad in
+            [&b"Bearer"[..], b"Bearer ", b"Bearer  x", b"Bearer x y", b"Bearer =", b"Bearer x,y"]
+        {
+            assert_eq!(reason(bad), Reason::ClientAuthMalformed, "{bad:?}");
+        }
     }
 
     #[test]

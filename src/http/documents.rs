@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Map, Value, json};
 
 use super::Shared;
-use crate::domain::{AuthMethod, GrantType, Issuer};
+use crate::domain::{Algorithm, AuthMethod, GrantType, Issuer};
 use crate::mirror::{Directory, Document};
 
 /// How long metadata may be cached: it changes with the configuration and the scopes.
@@ -45,7 +45,8 @@ pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> Http
     let ready = match ready.filter(|ready| Arc::ptr_eq(&ready.0, &directory)) {
         Some(ready) => ready,
         None => {
-            let text = metadata_text(&shared.service.rules.issuer, &directory);
+            let rules = &shared.service.rules;
+            let text = metadata_text(&rules.issuer, &rules.algorithms, &directory);
             let made = Arc::new((directory, Document::new(text)));
             shared.metadata.store(Some(Arc::clone(&made)));
             made
@@ -56,7 +57,7 @@ pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> Http
 
 /// Only what is served is advertised; and where a missing member would mean a default that is not
 /// true of us (RFC 8414 §2), the member is there.
-fn metadata_text(issuer: &Issuer, directory: &Directory) -> String {
+fn metadata_text(issuer: &Issuer, lines: &[Algorithm], directory: &Directory) -> String {
     let confidential = AuthMethod::ALL.iter().filter(|method| **method != AuthMethod::None);
     let methods: Vec<_> = confidential.map(|method| method.name()).collect();
     let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
@@ -68,6 +69,14 @@ fn metadata_text(issuer: &Issuer, directory: &Directory) -> String {
     add("jwks_uri", json!(issuer.url("/.well-known/jwks.json")));
     add("grant_types_supported", json!(grants));
     add("token_endpoint_auth_methods_supported", json!(methods));
+    add("introspection_endpoint", json!(issuer.url("/oauth2/introspect")));
+    let asking: Vec<_> = methods.iter().copied().chain(["Bearer"]).collect();
+    add("introspection_endpoint_auth_methods_supported", json!(asking));
+    let signing: Vec<_> = lines.iter().map(|line| line.name()).collect();
+    add("introspection_signing_alg_values_supported", json!(signing));
+    add("revocation_endpoint", json!(issuer.url("/oauth2/revoke")));
+    let all: Vec<_> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
+    add("revocation_endpoint_auth_methods_supported", json!(all));
     add("request_uri_parameter_supported", json!(false));
     // RFC 8414 §2: a member with no elements is left out.
     if !scopes.is_empty() {

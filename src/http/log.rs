@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Shared;
-use crate::domain::{Decision, Reason};
+use crate::domain::{Decision, Inactive, Reason, Verdict};
 
 /// The name of a request, under which its log line and its audit rows are found.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ impl Line<'_> {
             return;
         };
         let granted = decision.granted.as_ref();
+        let token = decision.token.as_ref();
+        let cause = decision.verdict.and_then(Verdict::cause);
         tracing::info!(
             request = id,
             trace,
@@ -116,8 +118,11 @@ impl Line<'_> {
             scope = granted.map(|granted| tracing::field::display(&granted.scopes)),
             audience = granted.map(|granted| tracing::field::display(&granted.audience)),
             limited_by = granted.map(|granted| granted.limited_by.join(" ")),
-            jti = granted.map(|granted| granted.token_id.as_str()),
+            jti = granted.map(|granted| tracing::field::display(granted.token_id)),
             kid = granted.map(|granted| granted.kid.as_str()),
+            cause = cause.map(Inactive::name),
+            token = token.map(|token| tracing::field::display(token.id)),
+            token_client = token.map(|token| token.client.as_str()),
             lifetime = granted.map(|granted| granted.lifetime.as_secs()),
             auth_micros = decision.auth_micros,
             sign_micros = decision.sign_micros,

@@ -8,8 +8,10 @@ mod credentials;
 mod documents;
 mod form;
 mod health;
+mod introspect;
 mod log;
 mod metrics;
+mod revoke;
 mod token;
 
 pub use health::{Health, Heart};
@@ -94,6 +96,8 @@ macro_rules! route {
 /// Every path that we answer.
 pub const ROUTES: &[RouteEntry] = &[
     route!(Public, &["POST"], UnderIssuer, "/oauth2/token", token::post),
+    route!(Public, &["POST"], UnderIssuer, "/oauth2/introspect", introspect::post),
+    route!(Public, &["POST"], UnderIssuer, "/oauth2/revoke", revoke::post),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/jwks.json", documents::jwks),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/jwks-schedule", documents::schedule),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/openid-configuration", documents::metadata),

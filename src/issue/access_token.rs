@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::Service;
-use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time};
+use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time, TokenId};
+use crate::keys::TokenType;
 use crate::mirror::Offer;
 
 /// What was decided to grant.
@@ -72,7 +71,7 @@ impl Service {
             limited_by.push("access_token_ttl_max");
         }
         let lifetime = Duration::from_secs(lifetime.as_secs());
-        let token_id = token_id();
+        let token_id = TokenId::new(now, rand::random());
         let scope = scopes.to_string();
         let iat = now.seconds();
         let claims = Claims {
@@ -82,7 +81,7 @@ impl Service {
             client_id: client.id.as_str(),
             iat,
             exp: iat.saturating_add_unsigned(lifetime.as_secs()),
-            jti: &token_id,
+            jti: &token_id.to_string(),
             scope: &scope,
         };
         let mut text = serde_json::to_string(&claims).map_err(|_| unavailable())?;
@@ -92,7 +91,7 @@ impl Service {
             text.push('}');
         }
         let started = self.clock.tick();
-        let token = signer.sign(text.as_bytes()).map_err(|_| unavailable())?;
+        let token = signer.sign(TokenType::Access, text.as_bytes()).map_err(|_| unavailable())?;
         let took = self.clock.elapsed(started).as_micros();
         decision.sign_micros = u64::try_from(took).unwrap_or(u64::MAX);
         decision.granted = Some(Granted {
@@ -106,9 +105,4 @@ impl Service {
         });
         Ok(AccessToken { token, expires_in: lifetime.as_secs(), scope })
     }
-}
-
-/// A `jti` that never occurs twice: 128 random bits.
-fn token_id() -> String {
-    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
 }

@@ -4,7 +4,10 @@
 //! answer after the same work: two MACs and two comparisons, whatever is stored. The reason differs
 //! only in the log.
 
+use std::fmt;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::Service;
 use crate::domain::{AuthMethod, ClientId, Decision, Reason, Refusal, Time};
@@ -12,7 +15,7 @@ use crate::mirror::{Directory, Registered, Secret, SecretUse};
 use crate::secret::{ClientSecret, SecretDigest};
 
 /// What a request says about who its client is, before any of it is believed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Presented {
     /// An id and a secret in an `Authorization: Basic` header.
     Basic(ClientId, ClientSecret),
@@ -22,10 +25,26 @@ pub enum Presented {
     Id(ClientId),
     /// A credential that cannot be any client's: an id or a secret of impossible form.
     Impossible,
+    /// An access token in an `Authorization: Bearer` header (RFC 6750 §2.1).
+    Bearer(Zeroizing<String>),
     /// An `Authorization` scheme that clients cannot use here.
     Unsupported,
     /// Nothing.
     Nothing,
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Basic(..) => "Basic(…)",
+            Self::Post(..) => "Post(…)",
+            Self::Id(_) => "Id(…)",
+            Self::Bearer(_) => "Bearer(…)",
+            Self::Impossible => "Impossible",
+            Self::Unsupported => "Unsupported",
+            Self::Nothing => "Nothing",
+        })
+    }
 }
 
 impl Service {
@@ -53,7 +72,7 @@ impl Service {
             }
             Presented::Id(id) => public(directory, id),
             Presented::Impossible => Err(Reason::ClientUnknown),
-            Presented::Unsupported => Err(Reason::ClientAuthUnsupported),
+            Presented::Unsupported | Presented::Bearer(_) => Err(Reason::ClientAuthUnsupported),
             Presented::Nothing => Err(Reason::ClientAuthMissing),
         };
         let took = self.clock.elapsed(started).as_micros();

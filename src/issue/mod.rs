@@ -7,10 +7,16 @@
 mod access_token;
 mod authenticate;
 mod client_credentials;
+mod examine;
+mod introspect;
+mod revoke;
 mod token;
 
 pub use access_token::AccessToken;
 pub use authenticate::Presented;
+pub use examine::Memory;
+pub use introspect::{Introspection, IntrospectionRequest};
+pub use revoke::RevocationRequest;
 pub use token::TokenRequest;
 
 use std::sync::Arc;
@@ -34,6 +40,8 @@ pub struct Rules {
     pub access_token_ttl_max: Duration,
     /// How long clients in memory may be trusted while the database is away.
     pub directory_max_age: Duration,
+    /// How old may be what is known of revocations when a token is called active.
+    pub revocation_max_age: Duration,
 }
 
 /// The issuer at work on one replica.
@@ -47,13 +55,15 @@ pub struct Service {
     pub mirror: Arc<Mirror>,
     /// What client secrets are checked against.
     pub secrets: Arc<RootSecrets>,
+    /// Tokens whose signature was checked before.
+    pub examined: Memory,
 }
 
 impl Service {
     /// Clients and resources, if they are fresh enough to be trusted: while the database is away a
     /// client that was disabled meanwhile must not go on for ever.
     fn directory(&self) -> Result<Arc<Directory>, Refusal> {
-        if self.mirror.age(&self.clock) > self.rules.directory_max_age {
+        if self.mirror.freshness.age(&self.clock) > self.rules.directory_max_age {
             return Err(Reason::DatabaseUnavailable.into());
         }
         Ok(self.mirror.directory())

@@ -5,14 +5,18 @@
 //! would write `EdDSA` for `Ed25519` and times as floats.
 
 mod foreign;
+mod header;
 mod jwk;
 mod private;
+mod recogniser;
 mod seal;
 mod signer;
 mod verifier;
 
+pub use header::TokenType;
 pub use jwk::{PublicJwk, thumbprint};
 pub use private::PrivateKey;
+pub use recogniser::Recogniser;
 pub use seal::{Opened, amend, check, open, seal};
 pub use signer::Signer;
 pub use verifier::Verifier;

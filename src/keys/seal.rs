@@ -10,7 +10,7 @@ use std::sync::Arc;
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
 use zeroize::Zeroizing;
 
-use super::{KeyError, PrivateKey, PublicJwk, Signer};
+use super::{KeyError, PrivateKey, PublicJwk, Recogniser, Signer};
 use crate::domain::signing_key::{KeyRow, Material};
 use crate::domain::time::to_micros;
 use crate::domain::{Algorithm, SigningKey, Time};
@@ -26,6 +26,8 @@ const TAG: usize = 16;
 pub struct Opened {
     /// The public half.
     pub public: PublicJwk,
+    /// What recognises its tokens.
+    pub recogniser: Arc<Recogniser>,
     /// The signer, unless the private half is destroyed.
     pub signer: Option<Arc<Signer>>,
 }
@@ -65,16 +67,21 @@ pub fn seal(
     Ok(row)
 }
 
-/// Checks a row and opens its key. `known` is the signer that an earlier look at the same key left
-/// behind: it need not be built again.
+/// Checks a row and opens its key. `known` is what an earlier look at the same key left behind: it
+/// need not be built again.
 pub fn open(
     row: &KeyRow,
     secrets: &RootSecrets,
     issuer: &str,
-    known: Option<&Arc<Signer>>,
+    known: Option<&Opened>,
 ) -> Result<Opened, KeyError> {
     let public = check(row, secrets, issuer)?;
     let KeyRow { key, material } = row;
+    let recogniser = match known.filter(|known| known.public == public) {
+        Some(known) => Arc::clone(&known.recogniser),
+        None => Arc::new(Recogniser::new(&public, key.algorithm, &key.kid)?),
+    };
+    let known = known.and_then(|known| known.signer.as_ref());
     let known = known.filter(|one| one.kid() == key.kid && one.algorithm() == key.algorithm);
     let signer = match (&material.sealed, known) {
         (None, _) => None,
@@ -88,7 +95,7 @@ pub fn open(
             Some(Arc::new(signer))
         }
     };
-    Ok(Opened { public, signer })
+    Ok(Opened { public, recogniser, signer })
 }
 
 /// Changes a row that proves itself, and vouches for the result. A row that does not prove itself

@@ -5,18 +5,18 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use josekit::jws::{ES256, EdDSA, JwsSigner, PS256, RS256};
-use serde_json::json;
 
-use super::{KeyError, PrivateKey, PublicJwk};
+use super::header::prefix;
+use super::{KeyError, PrivateKey, PublicJwk, TokenType};
 use crate::domain::Algorithm;
 
-/// Signs access tokens with one key. Building one costs as much as twenty signatures, so it is kept
+/// Signs with one key. Building one costs as much as twenty signatures, so it is kept
 /// for as long as the key is.
 pub struct Signer {
     kid: String,
     algorithm: Algorithm,
-    /// The encoded header and its dot: the same for every token of this key.
-    prefix: String,
+    access: String,
+    introspection: String,
     jws: Box<dyn JwsSigner>,
 }
 
@@ -32,10 +32,9 @@ impl Signer {
             Algorithm::Ps256 => Box::new(PS256.signer_from_der(&der)?),
             Algorithm::Ed25519 | Algorithm::EdDsa => Box::new(EdDSA.signer_from_der(&der)?),
         };
-        // RFC 9068 §2.1: the type keeps an access token from passing for anything else.
-        let header = json!({ "typ": "at+jwt", "alg": algorithm.name(), "kid": kid });
-        let prefix = format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()));
-        Ok(Self { kid, algorithm, prefix, jws })
+        let access = prefix(TokenType::Access, algorithm, &kid);
+        let introspection = prefix(TokenType::Introspection, algorithm, &kid);
+        Ok(Self { kid, algorithm, access, introspection, jws })
     }
 
     /// The key's name.
@@ -48,11 +47,15 @@ impl Signer {
         self.algorithm
     }
 
-    /// Signs claims, given as JSON: an access token in compact form (RFC 7515 §7.1).
-    pub fn sign(&self, claims: &[u8]) -> Result<String, KeyError> {
-        let room = self.prefix.len() + (claims.len() + self.jws.signature_len()) * 4 / 3 + 8;
+    /// Signs claims, given as JSON: a JWT in compact form (RFC 7515 §7.1).
+    pub fn sign(&self, kind: TokenType, claims: &[u8]) -> Result<String, KeyError> {
+        let prefix = match kind {
+            TokenType::Access => &self.access,
+            TokenType::Introspection => &self.introspection,
+        };
+        let room = prefix.len() + (claims.len() + self.jws.signature_len()) * 4 / 3 + 8;
         let mut token = String::with_capacity(room);
-        token.push_str(&self.prefix);
+        token.push_str(prefix);
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let signature = self.jws.sign(token.as_bytes())?;
         token.push('.');

@@ -43,7 +43,7 @@ impl fmt::Debug for Verifier {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{PrivateKey, Signer};
+    use super::super::{PrivateKey, Signer, TokenType};
     use super::*;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -53,7 +53,7 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let private = PrivateKey::generate(algorithm).unwrap();
             let verifier = Verifier::new(&PublicJwk::of(&private).unwrap(), algorithm).unwrap();
-            let token = Signer::new(&private).unwrap().sign(b"{}").unwrap();
+            let token = Signer::new(&private).unwrap().sign(TokenType::Access, b"{}").unwrap();
             let (input, signature) = token.rsplit_once('.').unwrap();
             let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
             assert!(verifier.verify(input.as_bytes(), &signature), "{algorithm}");

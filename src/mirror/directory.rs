@@ -136,6 +136,11 @@ impl Directory {
         self.clients.get(id)
     }
 
+    /// A client by what may be its identifier.
+    pub fn client_by_name(&self, name: &str) -> Option<&Arc<Registered>> {
+        self.clients.get(name)
+    }
+
     /// The clients that chose an algorithm which is not among these.
     pub fn clients_outside(&self, lines: &[Algorithm]) -> Vec<&ClientId> {
         let outside = |one: &&Arc<Registered>| {

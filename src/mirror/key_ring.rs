@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Document;
 use crate::domain::schedule::{self, Policy};
 use crate::domain::signing_key::KeyRow;
-use crate::domain::{Algorithm, SigningKey, Stage, Time};
+use crate::domain::{Algorithm, Inactive, SigningKey, Stage, Time};
 use crate::keys::{self, KeyError, Opened, Signer};
 use crate::secret::RootSecrets;
 
@@ -63,8 +63,8 @@ impl KeyRing {
     pub fn load(rows: Vec<KeyRow>, secrets: &RootSecrets, issuer: &str, before: &KeyRing) -> Self {
         let keys = rows.into_iter().map(|row| {
             let known = before.find(&row.key.kid).filter(|known| known.opened.is_some());
-            let signer = known.and_then(|known| known.opened.as_ref()?.signer.as_ref());
-            match (keys::open(&row, secrets, issuer, signer), known) {
+            let opened = known.and_then(|known| known.opened.as_ref());
+            match (keys::open(&row, secrets, issuer, opened), known) {
                 (Err(KeyError::UnknownSecret(id)), Some(known)) => {
                     let trouble = KeyError::UnknownSecret(id).to_string();
                     let mut kept = RingKey { trouble: Some(trouble), ..known.clone() };
@@ -100,6 +100,28 @@ impl KeyRing {
     /// A key by its name.
     pub fn find(&self, kid: &str) -> Option<&RingKey> {
         self.keys.iter().find(|ring| ring.key.kid == kid)
+    }
+
+    /// The payload of an access token of ours, and the key that signed it. A key that is known to
+    /// be stolen recognises nothing any more: whoever stole it may have signed it.
+    pub fn recognise(&self, token: &str) -> Result<(&str, Vec<u8>), Inactive> {
+        for ring in &self.keys {
+            let Some(opened) = &ring.opened else { continue };
+            if opened.recogniser.claims(token) {
+                self.trusts(&ring.key.kid)?;
+                return Ok((&ring.key.kid, opened.recogniser.payload(token)?));
+            }
+        }
+        Err(Inactive::Unknown)
+    }
+
+    /// Whether tokens of a key still count.
+    pub fn trusts(&self, kid: &str) -> Result<(), Inactive> {
+        let ring = self.find(kid).ok_or(Inactive::Unknown)?;
+        if ring.key.compromised_at.is_some() {
+            return Err(Inactive::KeyCompromised);
+        }
+        ring.opened.as_ref().map(|_| ()).ok_or(Inactive::Unknown)
     }
 
     /// The key that signs for a line at `now`: published, unexpired, and open here. There is none

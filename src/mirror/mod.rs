@@ -6,23 +6,27 @@
 
 mod directory;
 mod document;
+mod freshness;
 mod key_ring;
 mod notes;
+mod outbox;
 mod poller;
+mod writer;
 
 pub use directory::{Directory, Offer, Registered, Secret};
 pub use document::Document;
+pub use freshness::{Freshness, Stale};
 pub use key_ring::{Jwks, KeyRing, RingKey};
 pub use notes::{FailedRun, Notes, SecretUse};
+pub use outbox::Acts;
 pub use poller::{Poller, Reloaded};
+pub use writer::Writer;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::clock::{Clock, Tick};
 use crate::domain::Time;
 
 /// The state of one replica.
@@ -30,10 +34,14 @@ use crate::domain::Time;
 pub struct Mirror {
     keys: ArcSwap<KeyRing>,
     directory: ArcSwap<Directory>,
-    /// When the last good poll was sent.
-    polled: Mutex<Option<Tick>>,
+    /// What was taken back.
+    pub acts: Acts,
+    /// How old all this is.
+    pub freshness: Freshness,
     /// When keys were last loaded, for the metric.
     keys_loaded: AtomicI64,
+    /// Where acts of revocation are handed in.
+    pub writer: Writer,
     /// What is to be written when there is time for it.
     pub notes: Notes,
 }
@@ -43,8 +51,10 @@ impl Default for Mirror {
         Self {
             keys: ArcSwap::from_pointee(KeyRing::default()),
             directory: ArcSwap::from_pointee(Directory::default()),
-            polled: Mutex::new(None),
+            acts: Acts::default(),
+            freshness: Freshness::default(),
             keys_loaded: AtomicI64::new(0),
+            writer: Writer::default(),
             notes: Notes::default(),
         }
     }
@@ -61,18 +71,8 @@ impl Mirror {
         self.directory.load_full()
     }
 
-    /// How long ago the last good poll was sent: everything in memory is at least that fresh.
-    pub fn age(&self, clock: &Clock) -> Duration {
-        let polled = *self.polled.lock().unwrap_or_else(PoisonError::into_inner);
-        polled.map_or(Duration::MAX, |tick| clock.elapsed(tick))
-    }
-
     /// When keys were last loaded.
     pub fn keys_loaded_at(&self) -> Time {
         Time::from_micros(self.keys_loaded.load(Ordering::Relaxed))
-    }
-
-    fn good_poll(&self, sent: Tick) {
-        *self.polled.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
     }
 }

@@ -4,16 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::timeout;
 
+use super::outbox::{Reader, Turn};
 use super::{Directory, KeyRing, Mirror};
 use crate::clock::Clock;
+use crate::domain::Revocation;
 use crate::secret::RootSecrets;
+use crate::store::audit::{self, Action, Event};
+use crate::store::poll::{self, Poll};
 use crate::store::versions::{self, Versions};
-use crate::store::{Db, StoreError, clients, keys, resources, secrets};
+use crate::store::{Db, StoreError, clients, keys, resources, revocations, secrets};
 
 /// A poll that takes longer has failed; the next one may find a better connection.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many acts are written again in one transaction.
+const AT_ONCE: usize = 1000;
 
 /// What a poll brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +30,8 @@ pub struct Reloaded {
     pub keys: bool,
     /// Clients and resources were loaded.
     pub directory: bool,
+    /// So many revocations, which the database had lost, were written again.
+    pub restored: usize,
     /// How far the database's clock and ours are apart.
     pub skew: Duration,
 }
@@ -35,6 +45,10 @@ pub struct Poller {
     secrets: Arc<RootSecrets>,
     issuer: String,
     seen: Option<Versions>,
+    reader: Reader,
+    /// Acts that the database has lost and must get back.
+    owed: Vec<Revocation>,
+    restored: usize,
 }
 
 impl Poller {
@@ -46,14 +60,30 @@ impl Poller {
         secrets: Arc<RootSecrets>,
         issuer: &str,
     ) -> Self {
-        Self { db, clock, mirror, secrets, issuer: issuer.to_owned(), seen: None }
+        Self {
+            db,
+            clock,
+            mirror,
+            secrets,
+            issuer: issuer.to_owned(),
+            seen: None,
+            reader: Reader::default(),
+            owed: Vec::new(),
+            restored: 0,
+        }
     }
 
-    /// Asks once, and reloads what changed. An error leaves everything as it was, only older.
+    /// Asks what changed, and reloads that. An error leaves everything as it was, only older.
     pub async fn poll(&mut self) -> Result<Reloaded, StoreError> {
-        let late = StoreError::Unavailable("no answer to the poll in time".to_owned());
-        let asked = timeout(PATIENCE, versions::poll(&self.db, &self.clock)).await;
-        let (versions, sample) = asked.unwrap_or(Err(late))?;
+        let polled = self.renew().await;
+        if polled.is_err() {
+            self.mirror.freshness.failed(self.clock.tick());
+        }
+        polled
+    }
+
+    async fn renew(&mut self) -> Result<Reloaded, StoreError> {
+        let Poll { versions, sample, .. } = self.read_acts().await?;
         let changed = |part: fn(&Versions) -> versions::Version| {
             self.seen.is_none_or(|seen| part(&seen) != part(&versions))
         };
@@ -68,8 +98,49 @@ impl Poller {
         // not as fresh as this poll.
         self.seen = Some(versions);
         let skew = self.clock.follow(sample);
-        self.mirror.good_poll(sample.sent);
-        Ok(Reloaded { keys, directory, skew })
+        self.mirror.freshness.succeeded(sample.sent);
+        let restored = std::mem::take(&mut self.restored);
+        Ok(Reloaded { keys, directory, restored, skew })
+    }
+
+    /// Reads the outbox to its end; returns the last answer, to which the rest must be as fresh.
+    async fn read_acts(&mut self) -> Result<Poll, StoreError> {
+        loop {
+            let late = StoreError::Unavailable("no answer to the poll in time".to_owned());
+            let asked = poll::poll(&self.db, &self.clock, self.reader.cursor());
+            let poll = timeout(PATIENCE, asked).await.unwrap_or(Err(late))?;
+            match self.reader.take(&poll, &self.mirror.acts, self.clock.now()) {
+                Turn::More => continue,
+                Turn::Done => {}
+                Turn::Lost(acts) => self.owed.extend(acts),
+            }
+            // What is in memory is obeyed either way; the next poll tries again.
+            if let Err(error) = self.pay().await {
+                tracing::warn!(%error, owed = self.owed.len(), "lost revocations: not written yet");
+            }
+            return Ok(poll);
+        }
+    }
+
+    /// Writes again what the database has lost. Several replicas may do so at once: an act that is
+    /// there stays as it is.
+    async fn pay(&mut self) -> Result<(), StoreError> {
+        while !self.owed.is_empty() {
+            let some = self.owed.get(..self.owed.len().min(AT_ONCE)).unwrap_or_default();
+            let now = self.clock.now();
+            self.db
+                .write(async |tx| {
+                    let event = Event::new(Action::RevocationsRestored, "server", now);
+                    let detail = json!({ "acts": some.len() });
+                    audit::add(tx, &Event { detail, ..event }).await?;
+                    revocations::append(tx, some).await
+                })
+                .await?;
+            let count = some.len();
+            self.owed.drain(..count);
+            self.restored += count;
+        }
+        Ok(())
     }
 
     async fn load_keys(&self) -> Result<(), StoreError> {

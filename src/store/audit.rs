@@ -62,6 +62,18 @@ pub enum Action {
     KeyHeld,
     /// A key is no longer kept.
     KeyReleased,
+    /// A key was declared stolen.
+    KeyCompromised,
+    /// A private half was sealed under another root secret.
+    KeyResealed,
+    /// An operator took tokens back.
+    TokensRevoked,
+    /// Revocations that the database had lost were written again.
+    RevocationsRestored,
+    /// A root secret was declared stolen.
+    RootSecretCompromised,
+    /// A root secret was taken out of use.
+    RootSecretDropped,
 }
 
 impl Action {
@@ -85,6 +97,12 @@ impl Action {
             Self::KeyDestroyed => "key_destroyed",
             Self::KeyHeld => "key_held",
             Self::KeyReleased => "key_released",
+            Self::KeyCompromised => "key_compromised",
+            Self::KeyResealed => "key_resealed",
+            Self::TokensRevoked => "tokens_revoked",
+            Self::RevocationsRestored => "revocations_restored",
+            Self::RootSecretCompromised => "root_secret_compromised",
+            Self::RootSecretDropped => "root_secret_dropped",
         }
     }
 }

@@ -40,13 +40,13 @@ macro_rules! step {
 }
 
 /// Every step, in order. Steps are only ever added.
-pub const STEPS: &[Step] = &[step!(1, "0001_foundation")];
+pub const STEPS: &[Step] = &[step!(1, "0001_foundation"), step!(2, "0002_revocations")];
 
 /// The oldest schema that this binary can serve.
-pub const OLDEST: i64 = 1;
+pub const OLDEST: i64 = 2;
 
 /// The newest schema that this binary knows.
-pub const NEWEST: i64 = 1;
+pub const NEWEST: i64 = 2;
 
 const LEDGER: &str = "create table if not exists schema_steps (
     number bigint primary key not null,

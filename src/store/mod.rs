@@ -16,7 +16,9 @@ pub mod instance;
 pub mod keys;
 pub mod migrate;
 pub mod native;
+pub mod poll;
 pub mod resources;
+pub mod revocations;
 pub mod secrets;
 mod value;
 pub mod versions;
@@ -71,7 +73,9 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         keys::STATEMENTS,
         migrate::STATEMENTS,
         native::STATEMENTS,
+        poll::STATEMENTS,
         resources::STATEMENTS,
+        revocations::STATEMENTS,
         secrets::STATEMENTS,
         versions::STATEMENTS,
     ]

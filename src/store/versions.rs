@@ -1,19 +1,10 @@
 //! What tells replicas that data they hold in memory has changed.
 
 use super::db::args;
-use super::{Db, StoreError, Tx, statements};
-use crate::clock::{Clock, Sample};
-use crate::domain::Time;
+use super::{StoreError, Tx, statements};
 
 statements! {
     VERSION_BUMP on Both = "update versions set number = number + 1, stamp = $2 where part = $1";
-    POLL_POSTGRES on Postgres =
-        "select part, number, stamp,
-                cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as time
-         from versions";
-    POLL_SQLITE on Sqlite =
-        "select part, number, stamp, cast(unixepoch('subsec') * 1000000 as integer) as time
-         from versions";
 }
 
 /// A part of the data that replicas hold in memory.
@@ -26,7 +17,7 @@ pub enum Part {
 }
 
 impl Part {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",
             Self::Keys => "keys",
@@ -41,6 +32,12 @@ pub struct Version {
     /// Counts the writes.
     pub number: i64,
     stamp: i64,
+}
+
+impl Version {
+    pub(super) const fn new(number: i64, stamp: i64) -> Self {
+        Self { number, stamp }
+    }
 }
 
 /// The versions of all parts.
@@ -60,34 +57,4 @@ pub async fn bump(tx: &mut Tx, part: Part) -> Result<(), StoreError> {
         1 => Ok(()),
         _ => Err(StoreError::Corrupt(format!("versions {}: missing", part.name()))),
     }
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    part: String,
-    number: i64,
-    stamp: i64,
-    time: i64,
-}
-
-/// Reads the versions and the database's time in one round trip. Whoever then reloads a part reads
-/// at least what its version stands for.
-pub async fn poll(db: &Db, clock: &Clock) -> Result<(Versions, Sample), StoreError> {
-    let authoritative = db.is_postgres();
-    let statement = if authoritative { &POLL_POSTGRES } else { &POLL_SQLITE };
-    let sent = clock.tick();
-    let rows: Vec<Row> = db.all(statement, args![]).await?;
-    let received = clock.tick();
-    let find = |part: Part| {
-        rows.iter()
-            .find(|row| row.part == part.name())
-            .ok_or_else(|| StoreError::Corrupt(format!("versions {}: missing", part.name())))
-    };
-    let (directory, keys) = (find(Part::Directory)?, find(Part::Keys)?);
-    let version = |row: &Row| Version { number: row.number, stamp: row.stamp };
-    let time = Time::from_micros(keys.time);
-    Ok((
-        Versions { directory: version(directory), keys: version(keys) },
-        Sample { time, sent, received, authoritative },
-    ))
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::domain::{Decision, SigningKey, Stage, Time};
+use crate::domain::{Decision, Inactive, Reason, SigningKey, Stage, Time, Verdict};
 
 /// Buckets for what takes from a tenth of a millisecond to seconds.
 const BUCKETS: [f64; 14] =
@@ -29,6 +29,8 @@ struct Requests {
     tokens: IntCounterVec,
     auth: Histogram,
     sign: Histogram,
+    introspections: IntCounterVec,
+    revocations: IntCounterVec,
     client_auth: IntCounterVec,
     clients: IntGauge,
 }
@@ -47,6 +49,8 @@ struct Keys {
 struct Database {
     up: IntGauge,
     connections: IntGaugeVec,
+    acts: IntGauge,
+    restored: IntCounter,
     errors: IntCounterVec,
     mirror_age: Gauge,
     clock_skew: Gauge,
@@ -110,6 +114,16 @@ impl Requests {
                 "Token requests by grant, outcome and reason.",
                 &["grant_type", "outcome", "reason"],
             )?,
+            introspections: make.counter(
+                "jeton_introspections_total",
+                "Introspections by outcome and reason.",
+                &["outcome", "reason"],
+            )?,
+            revocations: make.counter(
+                "jeton_revocation_requests_total",
+                "Revocation requests by outcome and reason.",
+                &["outcome", "reason"],
+            )?,
             auth: phases.with_label_values(&["auth"]),
             sign: phases.with_label_values(&["sign"]),
             client_auth: make.counter(
@@ -168,6 +182,12 @@ impl Database {
                 "Failed acts on the database by class.",
                 &["class"],
             )?,
+            acts: make
+                .int_gauge("jeton_revocations_held", "Revocations in memory that still count.")?,
+            restored: make.add(IntCounter::new(
+                "jeton_revocations_restored_total",
+                "Revocations that the database had lost and that were written again.",
+            ))?,
             mirror_age: make.gauge(
                 "jeton_mirror_age_seconds",
                 "How old the data in memory is, counted from the last good poll.",
@@ -230,6 +250,16 @@ impl Metrics {
         }
     }
 
+    /// Counts an introspection.
+    pub fn introspected(&self, decision: &Decision) {
+        self.requests.introspections.with_label_values(&ending(decision)).inc();
+    }
+
+    /// Counts a revocation request.
+    pub fn revoked(&self, decision: &Decision) {
+        self.requests.revocations.with_label_values(&ending(decision)).inc();
+    }
+
     /// Counts a failure of the key schedule.
     pub fn rotation_failed(&self, class: &str) {
         self.keys.failures.with_label_values(&[class]).inc();
@@ -244,11 +274,17 @@ impl Metrics {
         }
     }
 
+    /// Counts revocations that had to be written again.
+    pub fn restored(&self, acts: usize) {
+        self.database.restored.inc_by(acts as u64);
+    }
+
     /// Shows what is in memory.
     pub fn show(&self, held: &Held, now: Time) {
         self.database.mirror_age.set(held.age.as_secs_f64());
         self.database.connections.with_label_values(&["idle"]).set(count(held.idle_connections));
         self.database.connections.with_label_values(&["open"]).set(count(held.open_connections));
+        self.database.acts.set(count(held.revocations));
         self.requests.clients.set(count(held.clients));
         self.keys.loaded.set(seconds(held.keys_loaded));
         self.keys.unusable.set(count(held.key_troubles));
@@ -282,6 +318,8 @@ pub struct Held {
     pub open_connections: usize,
     /// Those of them that are idle.
     pub idle_connections: usize,
+    /// Revocations that still count.
+    pub revocations: usize,
     /// Registered clients.
     pub clients: usize,
     /// When keys were last loaded.
@@ -290,6 +328,14 @@ pub struct Held {
     pub keys: Vec<SigningKey>,
     /// How many of them cannot be used here.
     pub key_troubles: usize,
+}
+
+/// How a decision about a token ended, and why.
+fn ending(decision: &Decision) -> [&'static str; 2] {
+    let refused = decision.refused.map(Reason::name);
+    let cause = decision.verdict.and_then(Verdict::cause).map(Inactive::name);
+    let outcome = if refused.is_some() { "refused" } else { decision.outcome() };
+    [outcome, refused.or(cause).unwrap_or("")]
 }
 
 fn count(number: usize) -> i64 {

@@ -138,7 +138,7 @@ async fn every_advertised_url_answers_and_nothing_empty_is_advertised() {
             if let Some(path) =
                 text.strip_prefix(app.running.issuer.as_str()).filter(|p| !p.is_empty())
             {
-                let method = if name == "token_endpoint" { "POST" } else { "GET" };
+                let method = if name.ends_with("_endpoint") { "POST" } else { "GET" };
                 let answer = send(&app.public(), method, path, &[], b"").await;
                 assert!(![404, 405].contains(&answer.status), "{name}: {}", answer.status);
             }

@@ -170,7 +170,7 @@ fn every_algorithm_makes_a_key_that_signs_what_a_verifier_accepts() {
         let public = PublicJwk::of(&private).unwrap();
         let signer = Signer::new(&private).unwrap();
         let claims = format!(r#"{{"iat":{}}}"#, now.seconds());
-        let token = signer.sign(claims.as_bytes()).unwrap();
+        let token = signer.sign(keys::TokenType::Access, claims.as_bytes()).unwrap();
         let entry = public.entry(&public.thumbprint(), algorithm);
         let jwks: Value = serde_json::from_str(&format!(r#"{{"keys":[{entry}]}}"#)).unwrap();
         let (header, claims) = verify::verify(&token, &jwks).unwrap();
@@ -361,7 +361,10 @@ fn a_key_is_imported_in_every_usual_form_and_refused_in_every_unusable_one() {
     ];
     for (pem, algorithm) in usual {
         let key = PrivateKey::from_pem(pem, algorithm).unwrap();
-        assert!(Signer::new(&key).unwrap().sign(b"{}").is_ok(), "{algorithm}");
+        assert!(
+            Signer::new(&key).unwrap().sign(keys::TokenType::Access, b"{}").is_ok(),
+            "{algorithm}"
+        );
     }
     let encrypted =
         ed25519.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"secret").unwrap();

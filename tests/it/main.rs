@@ -19,6 +19,7 @@ mod client_secrets;
 mod config;
 mod documents;
 mod hardening;
+mod introspection;
 mod keys;
 mod migrations;
 mod modes;

@@ -43,6 +43,10 @@ fn declared(text: &str) -> Vec<Part> {
                 assert!(line.ends_with(';'), "{line}");
                 parts.push((String::new(), String::new(), String::new(), line.to_owned()));
             }
+            (None, ["alter", "table", table, "add", "column", name, kind, rest @ ..]) => {
+                let rest = rest.join(" ").trim_end_matches(';').to_owned();
+                parts.push(((*table).to_owned(), (*name).to_owned(), (*kind).to_owned(), rest));
+            }
             (Some(_), [")" | ");"] | [")", "strict;"]) => table = None,
             (Some(table), ["primary" | "unique", ..]) => {
                 let rest = line.trim_end_matches(',').to_owned();

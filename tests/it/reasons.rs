@@ -1,11 +1,17 @@
 //! Every reason of the closed list, provoked. A reason without a case does not compile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jeton::domain::Reason;
+use jeton::domain::{Reason, Revocation, Target};
+use jeton::manage::apply::{ApplyFile, Options};
+use jeton::store::revocations;
 
-use crate::support::refused::{GRANT, authorized, form, post};
+use crate::support::http::send;
+use crate::support::refused::{FORM, GRANT, authorized, form, post};
 use crate::support::{App, OTHER, SECRET, app, basic, http};
+
+const INTROSPECT: &str = "/oauth2/introspect";
 
 /// Provokes a reason, and returns the status of the answer.
 async fn provoke(app: &App, reason: Reason) -> u16 {
@@ -40,6 +46,16 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
             app.beat().await;
             app.token("off", GRANT).await
         }
+        Reason::CallerAnonymous => {
+            let signed = ("accept", "application/token-introspection+jwt");
+            send(&app.public(), "POST", INTROSPECT, &[FORM, signed], b"token=x").await
+        }
+        Reason::BearerInvalid => introspect_with(app, "x.y.z").await,
+        Reason::BearerScope => {
+            let token = here(app).await;
+            introspect_with(app, &token).await
+        }
+        Reason::TokenMissing => http::token(&app.public(), INTROSPECT, "rs", SECRET, "").await,
         Reason::GrantMissing => app.token("app", "scope=read").await,
         Reason::GrantUnsupported => app.token("app", "grant_type=password").await,
         Reason::GrantNotAllowed => app.token("idle", GRANT).await,
@@ -65,6 +81,12 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
             app.clock.advance(Duration::from_secs(301));
             app.token("app", GRANT).await
         }
+        Reason::MirrorStale => {
+            app.running.desk.db.close().await;
+            app.clock.advance(Duration::from_secs(3));
+            app.introspect("rs", "x").await
+        }
+        Reason::Overloaded => overloaded(app).await,
         Reason::SigningUnavailable => {
             app.running.desk.db.close().await;
             app.clock.advance(Duration::from_secs(100 * 86400));
@@ -72,6 +94,64 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
         }
     };
     answer.status
+}
+
+/// An introspection request with an access token in place of a credential.
+async fn introspect_with(app: &App, token: &str) -> http::Answer {
+    let bearer = format!("Bearer {token}");
+    let headers = [FORM, ("authorization", bearer.as_str())];
+    send(&app.public(), "POST", INTROSPECT, &headers, b"token=x").await
+}
+
+/// An access token for the introspection endpoint that lacks its scope.
+async fn here(app: &App) -> String {
+    let url = app.running.issuer.url(INTROSPECT);
+    let text = format!(
+        "[[resource]]\nid = \"{url}\"\nscopes = [\"other\"]\n\
+         [[client]]\nid = \"asker\"\nsecret = \"{SECRET}\"\nresources = [\"{url}\"]\n"
+    );
+    let file = ApplyFile::parse(&text, app.database.directory.path()).unwrap();
+    let apply = app.running.desk.apply(&file, Options::default(), app::START, |_| Ok(()));
+    apply.await.unwrap();
+    app.beat().await;
+    app.access_token("asker", "").await
+}
+
+/// More revocations than wait at once, while the database holds the first of them up.
+async fn overloaded(app: &App) -> http::Answer {
+    let act = move |n: u32| Revocation {
+        target: Target::Subject(n.to_string()),
+        issued_before: app::START,
+        expires_at: app::START + Duration::from_secs(60),
+    };
+    let token = app.access_token("app", "").await;
+    let db = app.running.desk.db.clone();
+    // From its number to its commit an act keeps all the others waiting.
+    let holding = actix_web::rt::spawn(async move {
+        db.write(async |tx| {
+            revocations::append(tx, &[act(0)]).await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok(())
+        })
+        .await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Of the first round the writer takes some at once; the second fills that room.
+    let mut handing_in = Vec::new();
+    for _ in 0..2 {
+        let service = Arc::clone(&app.running.service);
+        handing_in.push(actix_web::rt::spawn(async move {
+            let writer = &service.mirror.writer;
+            futures_util::future::join_all((1..10_000).map(|n| writer.write(act(n)))).await
+        }));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let answer = app.revoke("app", &token).await;
+    holding.await.unwrap().unwrap();
+    for round in handing_in {
+        round.await.unwrap();
+    }
+    answer
 }
 
 /// A client whose default scopes belong to another resource than the one it asks for.

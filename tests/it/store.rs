@@ -13,6 +13,7 @@ use jeton::manage::apply::{ApplyFile, Options};
 use jeton::secret::{ClientSecret, SecretId};
 use jeton::store::applied::{self, AppliedField};
 use jeton::store::audit::{self, Action, Event, Filter};
+use jeton::store::poll;
 use jeton::store::secrets::StoredSecret;
 use jeton::store::versions::{self, Part};
 use jeton::store::{
@@ -249,17 +250,18 @@ async fn a_version_changes_with_each_write_to_its_part_and_with_no_other() {
     let database = TestDatabase::new();
     let db = desk(&database).await.db;
     let clock = jeton::clock::Clock::system();
-    let (before, sample) = versions::poll(&db, &clock).await.unwrap();
+    let first = poll::poll(&db, &clock, None).await.unwrap();
+    let (before, sample) = (first.versions, first.sample);
     assert_eq!(sample.authoritative, database.is_postgres());
     assert!(sample.time.distance(clock.now()) < Duration::from_secs(30), "{sample:?}");
     db.write(async |tx| versions::bump(tx, Part::Keys).await).await.unwrap();
-    let (after, _) = versions::poll(&db, &clock).await.unwrap();
+    let after = poll::poll(&db, &clock, None).await.unwrap().versions;
     assert_eq!(after.keys.number, before.keys.number + 1);
     assert_eq!(after.directory, before.directory);
     // A history that was rolled back and went on differently has the same number, and differs.
     database.sql("update versions set number = number - 1 where part = 'keys' returning 1");
     db.write(async |tx| versions::bump(tx, Part::Keys).await).await.unwrap();
-    let (other, _) = versions::poll(&db, &clock).await.unwrap();
+    let other = poll::poll(&db, &clock, None).await.unwrap().versions;
     assert_eq!(other.keys.number, after.keys.number);
     assert_ne!(other.keys, after.keys);
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jeton::clock::Clock;
 use jeton::domain::{Algorithm, Issuer};
-use jeton::keys::{PrivateKey, PublicJwk, Signer};
+use jeton::keys::{PrivateKey, PublicJwk, Signer, TokenType};
 use jeton::manage::finding::{Finding, Verdict};
 use jeton::manage::token::{Evidence, Expected, Revocation, Token, explain};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ impl Key {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        self.0.sign(claims.to_string().as_bytes()).unwrap()
+        self.0.sign(TokenType::Access, claims.to_string().as_bytes()).unwrap()
     }
 }
 
@@ -349,6 +349,15 @@ async fn a_token_of_a_running_server_is_explained_over_http() {
     assert!(line(&out, "key").contains("is active"), "{out}");
     assert!(line(&out, "signature").starts_with('✓'), "{out}");
     assert!(line(&out, "revocation").starts_with('?'), "{out}");
+    // Our own introspection answers a resource server, and denies everything to another.
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    for (client, sign, code) in [("rs", '✓', 0), ("other-rs", '✗', 1)] {
+        let more = ["--client", client, "--secret-file", secret.to_str().unwrap()];
+        let (status, out) = run(&token, issuer, &more);
+        assert_eq!(status, Some(code), "{out}");
+        assert!(line(&out, "revocation").starts_with(sign), "{out}");
+    }
     let (status, out) = run(&token, issuer, &["--audience", "https://other.test/"]);
     assert_eq!(status, Some(1));
     assert!(line(&out, "audience").starts_with('✗'), "{out}");

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_distance_is_told_in_its_two_largest_units() {
         let now = Time::from_seconds(1_000_000);
-        let at = |seconds| relative(Time::from_seconds(1_000_000 + seconds), now);
+        let at = |seconds: i64| relative(Time::from_seconds(1_000_000 + seconds), now);
         assert_eq!((at(240), at(-123), at(0)), ("in 4m".into(), "2m 3s ago".into(), "now".into()));
         assert_eq!(at(86_400 * 3 + 3601), "in 3days 1h");
     }

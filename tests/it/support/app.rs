@@ -73,17 +73,44 @@ impl App {
         answer.json()["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// An introspection request of a client of the fixtures.
+    pub async fn introspect(&self, client: &str, token: &str) -> Answer {
+        let form = format!("token={token}");
+        http::token(&self.public(), "/oauth2/introspect", client, SECRET, &form).await
+    }
+
+    /// Whether a client of the fixtures is told that a token is active.
+    pub async fn is_active(&self, client: &str, token: &str) -> bool {
+        let answer = self.introspect(client, token).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let active = answer.json()["active"].as_bool().unwrap();
+        assert!(active || answer.body == br#"{"active":false}"#, "{answer:?}");
+        active
+    }
+
+    /// A revocation request of a client of the fixtures.
+    pub async fn revoke(&self, client: &str, token: &str) -> Answer {
+        let form = format!("token={token}");
+        http::token(&self.public(), "/oauth2/revoke", client, SECRET, &form).await
+    }
+
     /// The text of `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = http::send(&self.operations(), "GET", "/metrics", &[], b"").await;
         String::from_utf8(answer.body).unwrap()
     }
 
-    /// How often token requests were refused for a reason.
+    /// How often requests about tokens were refused for a reason.
     pub async fn refusals(&self, reason: &str) -> f64 {
         let label = format!("reason=\"{reason}\"");
         let text = self.metrics().await;
-        let lines = text.lines().filter(|line| line.starts_with("jeton_token_requests_total{"));
+        let counters = [
+            "jeton_token_requests_total{",
+            "jeton_introspections_total{",
+            "jeton_revocation_requests_total{",
+        ];
+        let ours = |line: &&str| counters.iter().any(|counter| line.starts_with(counter));
+        let lines = text.lines().filter(ours);
         let counted = lines.filter(|line| line.contains(&label));
         counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

@@ -31,7 +31,7 @@ pub const SECRET: &str = "correct-horse-battery-staple";
 /// Clients and resources for most tests:
 /// `app` (Basic, one resource), `poster` (form), `both` (two resources, no default), `narrow` (only
 /// `read`), `public` (no secret), `idle` (no grant), `off` (to be disabled), `bare` (a resource
-/// without scopes), `rich` (extra claims).
+/// without scopes), `rich` (extra claims), `rs` and `other-rs` (the resource servers of the two).
 pub const FIXTURES: &str = r#"
 [[resource]]
 id = "https://api.example.test/"
@@ -94,4 +94,16 @@ id = "rich"
 secret = "correct-horse-battery-staple"
 resources = ["https://other.example.test/v1"]
 claims = { tier = 2, roles = ["a", "b"] }
+
+[[client]]
+id = "rs"
+secret = "correct-horse-battery-staple"
+grants = []
+introspects = ["https://api.example.test/"]
+
+[[client]]
+id = "other-rs"
+secret = "correct-horse-battery-staple"
+grants = []
+introspects = ["https://other.example.test/v1"]
 "#;

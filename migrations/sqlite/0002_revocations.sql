@@ -1,0 +1,30 @@
+-- One row: the number of the latest act of revocation. An act takes its number last in its
+-- transaction, so the order of numbers is the order of commits, and nothing ever appears behind a
+-- reader's back.
+create table revocation_head (
+    id integer primary key not null check (id = 1), -- always 1
+    v integer not null                              -- the latest number
+) strict;
+insert into revocation_head (id, v) values (1, 0);
+
+-- A row is one act of revocation, until nothing that it concerns can be alive any more.
+create table revocations (
+    id blob primary key not null, -- derived from kind, key and issued_before: repeating changes nothing
+    v integer not null unique,    -- its number, in the order of commits
+    kind text not null,           -- token, family, subject, client, resource, kid, everything
+    key text not null,            -- which one of its kind
+    issued_before integer not null, -- of a watermark: only what was born before this; else 0
+    expires_at integer not null   -- when it can be forgotten
+) strict;
+create index revocations_by_end on revocations (expires_at);
+
+-- A row is a root secret that must not be used any more, or whose id must not be used again.
+create table root_secrets (
+    id integer primary key not null, -- its id in the file
+    compromised_at integer,          -- since when it is known to be stolen
+    dropped_at integer               -- since when it is out of the file
+) strict;
+
+-- Earlier root secrets that the private half was sealed under, as a list of ids: whoever stole one
+-- of those may have opened it then.
+alter table signing_keys add column sealed_before text not null default '';

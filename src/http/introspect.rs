@@ -1,0 +1,104 @@
+//! `POST /oauth2/introspect` (RFC 7662, RFC 9701).
+
+use actix_web::http::header::ACCEPT;
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+
+use super::form::Form;
+use super::log::RequestId;
+use super::{Shared, answer, credentials};
+use crate::domain::{Decision, Refusal};
+use crate::issue::{Introspection, IntrospectionRequest};
+
+/// The media type of a signed answer (RFC 9701 §5).
+const SIGNED: &str = "application/token-introspection+jwt";
+
+pub(super) async fn post(
+    request: HttpRequest,
+    payload: Payload,
+    shared: Data<Shared>,
+) -> HttpResponse {
+    let mut decision = Decision::default();
+    let outcome = answered(&request, payload, &shared, &mut decision).await;
+    decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
+    shared.metrics.introspected(&decision);
+    let response = match outcome {
+        Ok(Introspection::Plain(body)) => answer::ok().content_type("application/json").body(body),
+        Ok(Introspection::Signed(token)) => answer::ok().content_type(SIGNED).body(token),
+        Err(refusal) => answer::refusal(&request, &refusal, shared.service.rules.issuer.as_str()),
+    };
+    request.extensions_mut().insert(decision);
+    response
+}
+
+async fn answered(
+    request: &HttpRequest,
+    payload: Payload,
+    shared: &Shared,
+    decision: &mut Decision,
+) -> Result<Introspection, Refusal> {
+    let form = Form::read(request, payload).await?;
+    let introspection = IntrospectionRequest {
+        presented: credentials::presented(request, &form)?,
+        token: form.text("token")?.map(str::to_owned),
+        signed: wants_signed(request),
+    };
+    shared.service.fresh().await?;
+    let now = shared.service.clock.now();
+    shared.service.introspect(&introspection, &RequestId::of(request), now, decision)
+}
+
+/// Whether a signed answer is what the caller prefers (RFC 9110 §12.5.1). It has to be asked for by
+/// name: whoever takes anything gets JSON.
+fn wants_signed(request: &HttpRequest) -> bool {
+    let values = request.headers().get_all(ACCEPT);
+    let ranges = values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let (mut signed, mut plain) = (None, None);
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or("").to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok());
+        let weight = weight.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
+        match kind.as_str() {
+            SIGNED => signed = Some(weight),
+            "application/json" => plain = Some(weight),
+            _ => {}
+        }
+    }
+    signed.is_some_and(|signed| signed > 0.0 && signed >= plain.unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_signed_answer_is_asked_for_by_name_and_weighed_against_json() {
+        let wants = |accept: &str| {
+            wants_signed(&TestRequest::post().insert_header((ACCEPT, accept)).to_http_request())
+        };
+        for accept in [
+            SIGNED,
+            "Application/Token-Introspection+JWT",
+            "application/json;q=0.5, application/token-introspection+jwt",
+            "application/json, application/token-introspection+jwt",
+            "*/*;q=0.1, application/token-introspection+jwt;q=0.2",
+        ] {
+            assert!(wants(accept), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "application/jwt",
+            "application/token-introspection+jwt;q=0",
+            "application/token-introspection+jwt;q=x",
+            "application/token-introspection+jwt;q=0.5, application/json",
+        ] {
+            assert!(!wants(accept), "{accept}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `POST /oauth2/revoke` (RFC 7009).
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+
+use super::form::Form;
+use super::log::RequestId;
+use super::{Shared, answer, credentials};
+use crate::domain::{Decision, Refusal};
+use crate::issue::RevocationRequest;
+
+pub(super) async fn post(
+    request: HttpRequest,
+    payload: Payload,
+    shared: Data<Shared>,
+) -> HttpResponse {
+    let mut decision = Decision::default();
+    let outcome = answered(&request, payload, &shared, &mut decision).await;
+    decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
+    shared.metrics.revoked(&decision);
+    let response = match outcome {
+        Ok(()) => answer::ok().finish(),
+        Err(refusal) => answer::refusal(&request, &refusal, shared.service.rules.issuer.as_str()),
+    };
+    request.extensions_mut().insert(decision);
+    response
+}
+
+async fn answered(
+    request: &HttpRequest,
+    payload: Payload,
+    shared: &Shared,
+    decision: &mut Decision,
+) -> Result<(), Refusal> {
+    let form = Form::read(request, payload).await?;
+    let revocation = RevocationRequest {
+        presented: credentials::presented(request, &form)?,
+        token: form.text("token")?.map(str::to_owned),
+    };
+    let now = shared.service.clock.now();
+    let id = RequestId::of(request);
+    let act = shared.service.revocation(&revocation, &id, now, decision)?;
+    let Some(act) = act else { return Ok(()) };
+    shared.service.revoke(act, decision).await
+}

@@ -1,0 +1,155 @@
+//! Token introspection (RFC 7662), plain or signed (RFC 9701), answered from memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::examine::{Examined, Seen};
+use super::{Presented, Service};
+use crate::domain::{Client, Decision, Inactive, Reason, Refusal, Time, Verdict};
+use crate::keys::TokenType;
+use crate::mirror::Registered;
+
+/// What every inactive token gets, whatever the cause (RFC 7662 §2.2).
+const INACTIVE: &[u8] = br#"{"active":false}"#;
+
+/// The scope that lets an access token stand for its client at the introspection endpoint.
+const SCOPE: &str = "introspect";
+
+/// An introspection request, parsed.
+#[derive(Debug)]
+pub struct IntrospectionRequest {
+    /// How the caller says who it is.
+    pub presented: Presented,
+    /// `token`, as it came.
+    pub token: Option<String>,
+    /// Whether the caller wants a signed answer.
+    pub signed: bool,
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub enum Introspection {
+    /// JSON (RFC 7662 §2.2).
+    Plain(Bytes),
+    /// A JWT (RFC 9701 §5).
+    Signed(String),
+}
+
+/// The claims of a signed answer. `sub` and `exp` are left out at the top, so that nobody takes it
+/// for an access token.
+#[derive(Serialize)]
+struct SignedAnswer<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: i64,
+    token_introspection: &'a RawValue,
+}
+
+impl Service {
+    /// Returns once memory is fresh enough to say that a token is active. What cannot be made fresh
+    /// is no answer: "active" may be wrong, and "inactive" would log people out.
+    pub async fn fresh(&self) -> Result<(), Refusal> {
+        let bound = self.rules.revocation_max_age;
+        let stale = |_| Refusal::from(Reason::MirrorStale);
+        self.mirror.freshness.within(bound, &self.clock).await.map_err(stale)
+    }
+
+    /// Answers an introspection request. Call [`Service::fresh`] just before.
+    pub fn introspect(
+        &self,
+        request: &IntrospectionRequest,
+        request_id: &str,
+        now: Time,
+        decision: &mut Decision,
+    ) -> Result<Introspection, Refusal> {
+        let seen = self.see(now)?;
+        let caller = self.caller(&seen, request, request_id, decision)?;
+        let token = request.token.as_deref();
+        let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
+
+        let examined = self.examine(token, &seen).and_then(|token| {
+            decision.token = Some(Arc::clone(&token.facts));
+            self.alive(&token, &seen)?;
+            may_see(&caller.client, &token)?;
+            Ok(token)
+        });
+        decision.verdict = Some(match &examined {
+            Ok(_) => Verdict::Active,
+            Err(cause) => Verdict::Inactive(*cause),
+        });
+        let answer =
+            examined.map_or_else(|_| Bytes::from_static(INACTIVE), |token| token.answer.clone());
+        if !request.signed {
+            return Ok(Introspection::Plain(answer));
+        }
+        self.sign_answer(&caller.client, &answer, &seen).map(Introspection::Signed)
+    }
+
+    /// Who asks. A client that has no secret cannot: anybody could pretend to be it.
+    fn caller(
+        &self,
+        seen: &Seen,
+        request: &IntrospectionRequest,
+        request_id: &str,
+        decision: &mut Decision,
+    ) -> Result<Arc<Registered>, Refusal> {
+        match &request.presented {
+            Presented::Bearer(token) => {
+                let caller = self.bearer(token, seen)?;
+                decision.client = Some(caller.client.id.clone());
+                Ok(caller)
+            }
+            // RFC 9701 §4 wants 400 for a caller that says nothing of who it is.
+            Presented::Nothing if request.signed => Err(Reason::CallerAnonymous.into()),
+            Presented::Id(_) => Err(Reason::ClientAuthMissing.into()),
+            other => self.authenticate(&seen.directory, other, request_id, seen.now, decision),
+        }
+    }
+
+    /// The client for which an access token stands (RFC 6750): one that is for this endpoint and
+    /// that the client got on its own behalf.
+    fn bearer(&self, token: &str, seen: &Seen) -> Result<Arc<Registered>, Refusal> {
+        let invalid = |_| Refusal::from(Reason::BearerInvalid);
+        let token = self.examine(token, seen).map_err(invalid)?;
+        self.alive(&token, seen).map_err(invalid)?;
+        let facts = &token.facts;
+        let here = self.rules.issuer.url("/oauth2/introspect");
+        if facts.resource != here || facts.subject != facts.client {
+            return Err(Reason::BearerInvalid.into());
+        }
+        if !token.scope.split(' ').any(|scope| scope == SCOPE) {
+            return Err(Reason::BearerScope.into());
+        }
+        seen.directory.client_by_name(&facts.client).cloned().ok_or(Reason::BearerInvalid.into())
+    }
+
+    /// Signs an answer for the one caller that it is meant for (RFC 9701 §5).
+    fn sign_answer(&self, caller: &Client, answer: &[u8], seen: &Seen) -> Result<String, Refusal> {
+        let Seen { keys, now, .. } = seen;
+        let unavailable = || Refusal::from(Reason::SigningUnavailable);
+        let line = caller.algorithm.or_else(|| self.default_algorithm(*now));
+        let (_, signer) = line.and_then(|line| keys.signer(line, *now)).ok_or_else(unavailable)?;
+        let claims = SignedAnswer {
+            iss: self.rules.issuer.as_str(),
+            aud: caller.id.as_str(),
+            iat: now.seconds(),
+            token_introspection: serde_json::from_slice(answer).map_err(|_| unavailable())?,
+        };
+        let claims = serde_json::to_vec(&claims).map_err(|_| unavailable())?;
+        signer.sign(TokenType::Introspection, &claims).map_err(|_| unavailable())
+    }
+}
+
+/// A token is shown to the resource servers of its audience and to its own client, and for anybody
+/// else there is none.
+fn may_see(caller: &Client, token: &Examined) -> Result<(), Inactive> {
+    let facts = &token.facts;
+    let serves = caller.introspects.iter().any(|one| one.as_str() == facts.resource);
+    if serves || caller.id.as_str() == facts.client {
+        return Ok(());
+    }
+    Err(Inactive::NotForCaller)
+}

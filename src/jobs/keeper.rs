@@ -1,0 +1,142 @@
+//! The keeper: carries out what is due, once a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::EVERY;
+use crate::clock::Clock;
+use crate::domain::revocation::MARGIN;
+use crate::domain::schedule;
+use crate::manage::{Desk, ManageError};
+use crate::mirror::Mirror;
+use crate::store::revocations;
+use crate::telemetry::{Held, Metrics};
+
+/// So many beats lie between two looks for what can be forgotten.
+const SWEEP_EVERY: u64 = 30;
+
+/// A mirror that is older has lost its database for now: there is nothing to write to.
+const CONNECTED: Duration = Duration::from_secs(3);
+
+/// Keeps one replica going.
+#[derive(Debug)]
+pub struct Keeper {
+    /// What acts on the database.
+    pub desk: Desk,
+    /// What is in memory.
+    pub mirror: Arc<Mirror>,
+    /// The time.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// How often it has beaten.
+    pub beats: u64,
+}
+
+impl Keeper {
+    /// Beats until told to stop, then writes the last notes.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut beat = interval(EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beat.tick() => self.beat().await,
+                _ = stop.changed() => break,
+            }
+        }
+        self.write_notes().await;
+    }
+
+    /// One beat. Nothing in it can fail the process: what does not work now is tried again.
+    pub async fn beat(&mut self) {
+        self.mirror.notes.forget_old(self.clock.now());
+        if self.mirror.freshness.age(&self.clock) < CONNECTED {
+            self.maintain().await;
+            self.write_notes().await;
+            if self.beats.is_multiple_of(SWEEP_EVERY) {
+                self.sweep().await;
+            }
+        }
+        self.beats = self.beats.wrapping_add(1);
+        self.show();
+    }
+
+    /// Carries out the key schedule, if it asks for anything.
+    async fn maintain(&mut self) {
+        let now = self.clock.now();
+        let certain = self.clock.is_certain();
+        let keys = self.mirror.keys().schedule();
+        if schedule::plan(&keys, &self.desk.policy, now, certain).is_empty() {
+            return;
+        }
+        match self.desk.maintain(now, certain).await {
+            Ok(done) => {
+                for step in done {
+                    tracing::info!(action = step.action, kid = %step.kid, "signing keys");
+                }
+            }
+            Err(error) => {
+                let class = match &error {
+                    ManageError::Store(error) => error.class(),
+                    _ => "key",
+                };
+                self.metrics.rotation_failed(class);
+                tracing::error!(%error, "the key schedule could not be carried out; trying again");
+            }
+        }
+        // What was done shows at once here, and at the next poll elsewhere.
+        self.mirror.freshness.want();
+    }
+
+    /// Forgets revocations that concern nothing alive any more: here, and, since that cannot be
+    /// undone, in the database only while the clocks agree. A memory that forgets later than the
+    /// database would take what was swept for lost, so the database waits.
+    async fn sweep(&self) {
+        let now = self.clock.now();
+        self.mirror.acts.forget(now);
+        if !self.clock.is_certain() {
+            return;
+        }
+        loop {
+            match revocations::sweep(&self.desk.db, now - MARGIN).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "old revocations could not be swept; trying again");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes down what the token path noted.
+    pub async fn write_notes(&self) {
+        let (uses, runs) = self.mirror.notes.take();
+        if uses.is_empty() && runs.is_empty() {
+            return;
+        }
+        if let Err(error) = self.desk.write_notes(&uses, &runs).await {
+            tracing::warn!(%error, "notes could not be written; trying again");
+            self.mirror.notes.put_back(uses, runs);
+        }
+    }
+
+    fn show(&self) {
+        let keys = self.mirror.keys();
+        let (open, idle) = self.desk.db.connections();
+        let held = Held {
+            age: self.mirror.freshness.age(&self.clock),
+            open_connections: open as usize,
+            idle_connections: idle,
+            revocations: self.mirror.acts.len(),
+            clients: self.mirror.directory().len(),
+            keys_loaded: self.mirror.keys_loaded_at(),
+            keys: keys.schedule(),
+            key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),
+        };
+        self.metrics.show(&held, self.clock.now());
+    }
+}

@@ -1,0 +1,109 @@
+//! This replica's place in the outbox of revocations, and what to do when the outbox turns out to
+//! have lost something.
+
+use std::sync::{PoisonError, RwLock};
+
+use crate::domain::{Facts, Inactive, Revocation, Revoked, Time};
+use crate::store::poll::Poll;
+use crate::store::revocations::{Cursor, Placed};
+
+/// The acts that still count, shared with every request.
+#[derive(Debug, Default)]
+pub struct Acts(RwLock<Revoked>);
+
+impl Acts {
+    /// Why a token was taken back, if it was.
+    pub fn verdict(&self, token: &Facts) -> Option<Inactive> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).verdict(token)
+    }
+
+    /// Obeys acts from now on, before the poller brings them.
+    pub fn learn(&self, acts: &[Revocation]) {
+        self.change(|revoked| acts.iter().for_each(|act| revoked.add(act)));
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets what no longer counts.
+    pub fn forget(&self, now: Time) {
+        self.change(|revoked| revoked.forget(now));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Revoked) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a page of the outbox meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Everything is read.
+    Done,
+    /// There is more to read.
+    More,
+    /// Everything is read from its beginning, and these acts, which we had read before, are not in
+    /// it any more: the database lost commits.
+    Lost(Vec<Revocation>),
+}
+
+/// Reads the outbox page by page.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    cursor: Option<Cursor>,
+    /// What was read since it turned out that the outbox must be read from its beginning.
+    again: Option<Revoked>,
+}
+
+impl Reader {
+    /// From where to read on.
+    pub(super) const fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
+    /// Takes a page in. If the act at which we stood is not where it was, the database is not the
+    /// one that we knew: it was restored, or a standby that had not seen everything took over. Then
+    /// everything is read again, and meanwhile everything that was known goes on to be obeyed.
+    pub(super) fn take(&mut self, poll: &Poll, acts: &Acts, now: Time) -> Turn {
+        let stands = |at: Cursor| poll.acts.first().is_some_and(|first| first.at == at);
+        if self.cursor.is_some_and(|at| !stands(at)) {
+            self.cursor = None;
+            self.again = Some(Revoked::default());
+            return Turn::More;
+        }
+        let known = |placed: &Placed| placed.act.clone().filter(|act| act.expires_at > now);
+        let page: Vec<_> = poll.acts.iter().filter_map(known).collect();
+        match &mut self.again {
+            Some(again) => page.iter().for_each(|act| again.add(act)),
+            None if page.is_empty() => {}
+            None => acts.learn(&page),
+        }
+        self.cursor = poll.acts.last().map_or(self.cursor, |last| Some(last.at));
+        if poll.more {
+            return Turn::More;
+        }
+        match self.again.take() {
+            Some(again) => Self::compare(again, acts, now),
+            None => Turn::Done,
+        }
+    }
+
+    fn compare(mut again: Revoked, acts: &Acts, now: Time) -> Turn {
+        acts.change(|known| {
+            let lost: Vec<_> = known.acts(now).filter(|act| !again.covers(act)).collect();
+            for act in &lost {
+                again.add(act);
+            }
+            *known = again;
+            // An act that was merely swept has expired, and is not among these.
+            if lost.is_empty() { Turn::Done } else { Turn::Lost(lost) }
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! The outbox of revocations: acts in the order of their commits.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::db::args;
+use super::{Db, StoreError, Tx, statements};
+use crate::domain::{Revocation, Target, Time};
+
+statements! {
+    REVOCATION_NUMBER on Both =
+        "update revocation_head set v = v + $1 where id = 1 returning v";
+    REVOCATIONS_ADD_POSTGRES on Postgres =
+        "insert into revocations (id, v, kind, key, issued_before, expires_at)
+         select id, $2 + n, kind, key, issued_before, expires_at
+         from jsonb_to_recordset($1) as act
+             (id uuid, n bigint, kind text, key text, issued_before bigint, expires_at bigint)
+         on conflict do nothing";
+    REVOCATIONS_ADD_SQLITE on Sqlite =
+        "insert into revocations (id, v, kind, key, issued_before, expires_at)
+         select unhex(value ->> 'id', '-'), $2 + (value ->> 'n'), value ->> 'kind',
+                value ->> 'key', value ->> 'issued_before', value ->> 'expires_at'
+         from json_each($1) where true
+         on conflict do nothing";
+    REVOCATIONS_SWEEP on Both =
+        "delete from revocations where id in (
+             select id from revocations
+             where expires_at < $1 and v < (select max(v) from revocations)
+             order by v limit $2)";
+    REVOCATIONS_COUNT on Both = "select count(*) from revocations";
+}
+
+/// Where a reader of the outbox has got to: the number and the row of the last act it has read. If
+/// that row is not there any more, the database has lost commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The act's number.
+    pub v: i64,
+    pub(super) id: Uuid,
+}
+
+/// An act as it stands in the outbox.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its place.
+    pub at: Cursor,
+    /// The act; `None` for a kind that only a newer version knows.
+    pub act: Option<Revocation>,
+}
+
+/// Writes acts. Call it last in a transaction: from the number that it takes until the commit, all
+/// other acts wait, and so the order of numbers is the order of commits. An act that is there
+/// already stays as it is.
+pub async fn append(tx: &mut Tx, acts: &[Revocation]) -> Result<(), StoreError> {
+    let count = i64::try_from(acts.len()).unwrap_or(i64::MAX);
+    if count == 0 {
+        return Ok(());
+    }
+    let rows: Vec<Value> = acts.iter().zip(1..).map(|(act, n)| row(act, n)).collect();
+    let head: Option<(i64,)> = tx.one(&REVOCATION_NUMBER, args![count]).await?;
+    let (head,) = head.ok_or_else(|| StoreError::Corrupt("revocation_head: missing".to_owned()))?;
+    let add = match tx {
+        Tx::Postgres(..) => &REVOCATIONS_ADD_POSTGRES,
+        Tx::Sqlite(_) => &REVOCATIONS_ADD_SQLITE,
+    };
+    tx.run(add, args![&Value::Array(rows), head - count]).await.map(drop)
+}
+
+fn row(act: &Revocation, n: i64) -> Value {
+    let issued_before = if act.target.is_watermark() { act.issued_before.micros() } else { 0 };
+    json!({
+        "id": row_id(&act.target, issued_before),
+        "n": n,
+        "kind": act.target.kind(),
+        "key": act.target.key(),
+        "issued_before": issued_before,
+        "expires_at": act.expires_at.micros(),
+    })
+}
+
+/// The same act always has the same row, whoever writes it and however often: replicas that all
+/// write again what a database lost do not multiply it.
+fn row_id(target: &Target, issued_before: i64) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in [target.kind().as_bytes(), target.key().as_bytes(), &issued_before.to_be_bytes()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// Deletes a few acts that concern nothing alive any more; says how many. The latest act always
+/// stays: readers find their place by it.
+pub async fn sweep(db: &Db, ended_before: Time) -> Result<u64, StoreError> {
+    const AT_ONCE: i64 = 1000;
+    db.write(async |tx| tx.run(&REVOCATIONS_SWEEP, args![ended_before.micros(), AT_ONCE]).await)
+        .await
+}
+
+/// How many acts are stored.
+pub async fn count(db: &Db) -> Result<i64, StoreError> {
+    Ok(db.one::<(i64,)>(&REVOCATIONS_COUNT, args![]).await?.map_or(0, |(count,)| count))
+}
