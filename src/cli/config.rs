@@ -35,7 +35,11 @@ impl Config {
     pub(super) fn run(self, global: &Global) -> Result<(), Exit> {
         match self {
             Self::Check(mode) => {
-                mode.check(global)?;
+                let checked = mode.check(global);
+                if let (true, Err(Exit::Config(problems))) = (global.json, &checked) {
+                    print_json(&json!({ "ok": false, "problems": problems.0 }))?;
+                }
+                checked?;
                 say(global, &json!({ "ok": true }), "ok")
             }
             Self::Show(mode) => show(global, &mode.explain(global)?.1),

@@ -54,6 +54,10 @@ fn check_says_ok_or_names_every_problem_of_every_source_with_status_78() {
     for key in keys {
         assert!(done.said.contains(key), "{key}: {}", done.said);
     }
+    let done = run(&directory, &["check", "--json", "--config", &bad], &env);
+    let told: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((done.status, &told["ok"]), (Some(78), &false.into()));
+    assert_eq!(told["problems"].as_array().unwrap().len(), keys.len(), "{told}");
 }
 
 #[test]
