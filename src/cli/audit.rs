@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, Intent, context};
 use super::table::table;
-use super::{Global, note};
+use super::{Global, note, print};
 use crate::domain::When;
 use crate::error::Exit;
 use crate::manage::audit::EventView;
@@ -70,11 +70,10 @@ impl Audit {
 
 fn show(global: &Global, events: &[EventView]) -> Result<(), Exit> {
     if global.json {
-        for event in events {
-            let line = serde_json::to_string(event);
-            println!("{}", line.map_err(|error| Exit::Failed(error.to_string()))?);
-        }
-        return Ok(());
+        let lines: Result<Vec<_>, _> = events.iter().map(serde_json::to_string).collect();
+        let lines = lines.map_err(|error| Exit::Failed(error.to_string()))?;
+        // No event is no line, not an empty one.
+        return if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) };
     }
     let row = |event: &EventView| {
         let concerned = [&event.client, &event.resource, &event.kid];
@@ -93,6 +92,5 @@ fn show(global: &Global, events: &[EventView]) -> Result<(), Exit> {
     };
     let rows: Vec<_> = events.iter().map(row).collect();
     let head = ["AT", "ACTION", "ACTOR", "CONCERNS", "REASON", "REQUEST", "DETAIL"];
-    println!("{}", table(&head, &rows));
-    Ok(())
+    print(&table(&head, &rows))
 }

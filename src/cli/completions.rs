@@ -1,11 +1,9 @@
 //! `jeton completions`
 
-use std::io::Write;
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, print};
 use crate::error::Exit;
 
 #[derive(Debug, Args)]
@@ -19,6 +17,6 @@ impl Completions {
         // The library writes straight to where it is told and panics when that breaks off.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "jeton", &mut script);
-        Ok(std::io::stdout().write_all(&script)?)
+        print(&String::from_utf8_lossy(&script))
     }
 }

@@ -1,11 +1,13 @@
 //! `jeton config …`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::table::table;
-use super::{Global, dev, print_json, say, serve};
-use crate::config::{Origin, Problems, Setting, Settings};
+use super::{Global, dev, print, print_json, say, serve};
+use crate::config::{DatabaseUrl, Origin, Problems, Setting, Settings};
 use crate::error::Exit;
 use crate::telemetry;
 
@@ -49,10 +51,21 @@ impl Config {
 
 impl Mode {
     fn explain(&self, global: &Global) -> Result<(Settings, Vec<Setting>), Exit> {
-        let sources = global.sources(serve::defaults(self.dev, self.ephemeral));
+        let mut sources = global.sources(serve::defaults(self.dev, self.ephemeral));
+        if self.ephemeral {
+            sources.data_dir = PathBuf::from("<temporary>");
+        }
         let (mut settings, mut found) = Settings::explain(&sources)?;
         if self.dev {
             serve::name_for_development(&mut settings);
+        }
+        if self.ephemeral {
+            // As `serve` does it: whatever the other sources say.
+            settings.database.url = DatabaseUrl::embedded(&sources.data_dir);
+            let url = settings.database.url.expose();
+            for one in found.iter_mut().filter(|one| one.key == "database.url") {
+                (one.value, one.source) = (Some(url.to_owned()), Origin::Mode);
+            }
         }
         for one in found.iter_mut().filter(|one| one.key == "issuer" && one.value.is_none()) {
             if let Some(issuer) = &settings.issuer {
@@ -89,6 +102,5 @@ fn show(global: &Global, found: &[Setting]) -> Result<(), Exit> {
         vec![one.key.clone(), value, source]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
-    println!("{}", table(&["SETTING", "VALUE", "FROM"], &rows));
-    Ok(())
+    print(&table(&["SETTING", "VALUE", "FROM"], &rows))
 }

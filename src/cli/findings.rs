@@ -1,7 +1,7 @@
 //! Findings on the screen: one line each.
 
 use super::table::plain;
-use super::{Global, print_json};
+use super::{Global, print, print_json};
 use crate::error::Exit;
 use crate::manage::finding::{self, Finding};
 
@@ -11,12 +11,13 @@ pub(super) fn show(global: &Global, findings: &[Finding]) -> Result<(), Exit> {
         print_json(&findings)?;
     } else {
         let width = findings.iter().map(|one| one.check.chars().count()).max().unwrap_or(0);
-        for one in findings {
+        let line = |one: &Finding| {
             let remedy = one.remedy.iter().map(|remedy| format!(" → {}", plain(remedy)));
             let remedy: String = remedy.collect();
             let (sign, what) = (one.verdict.sign(), plain(&one.what));
-            println!("{sign} {:<width$}  {what}{remedy}", one.check);
-        }
+            format!("{sign} {:<width$}  {what}{remedy}", one.check)
+        };
+        print(&findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
     match finding::failed(findings) {
         0 => Ok(()),

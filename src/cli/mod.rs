@@ -19,6 +19,7 @@ mod serve;
 mod table;
 mod token;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -212,11 +213,18 @@ async fn migrate_schema(global: &Global) -> Result<(), Exit> {
 
 /// Says what was done: a sentence for people, an object for programs.
 fn say(global: &Global, done: &serde_json::Value, sentence: &str) -> Result<(), Exit> {
-    if global.json {
-        return print_json(done);
+    if global.json { print_json(done) } else { print(sentence) }
+}
+
+/// Prints lines on standard output. Whoever reads them may have seen enough (`| head`): that is no
+/// failure, and `println!` would panic.
+fn print(lines: &str) -> Result<(), Exit> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{lines}").and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
-    println!("{sentence}");
-    Ok(())
 }
 
 /// Says something that is not a result.
@@ -228,6 +236,5 @@ fn note(sentence: &str) {
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
     let text = serde_json::to_string_pretty(value);
-    println!("{}", text.map_err(|error| Exit::Failed(error.to_string()))?);
-    Ok(())
+    print(&text.map_err(|error| Exit::Failed(error.to_string()))?)
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::table::plain;
-use super::{Global, findings, print_json};
+use super::{Global, findings, print, print_json};
 use crate::clock::Clock;
 use crate::domain::Issuer;
 use crate::error::Exit;
@@ -99,9 +99,6 @@ fn inspect(global: &Global, text: &str) -> Result<(), Exit> {
     if global.json {
         return print_json(&view);
     }
-    println!(
-        "NOT VERIFIED: whoever likes can write such a token; `jeton token explain` checks it."
-    );
     let names = view.header.keys().chain(view.claims.keys());
     let width = names.map(|name| plain(name).chars().count()).max().unwrap_or(0);
     let line = |name: &str, value: &Value, time: Option<&TimeView>| {
@@ -110,18 +107,17 @@ fn inspect(global: &Global, text: &str) -> Result<(), Exit> {
             Some(at) => format!("  {at}, {}", time.relative),
             None => format!("  {}", time.relative),
         });
-        println!("  {:<width$}  {}{time}", plain(name), plain(&value));
+        format!("  {:<width$}  {}{time}\n", plain(name), plain(&value))
     };
-    println!("\nheader");
-    for (name, value) in view.header {
-        line(name, value, None);
-    }
-    println!("\nclaims");
-    for (name, value) in view.claims {
-        line(name, value, view.times.iter().find(|time| time.claim == name));
-    }
-    println!("\nsignature of {} bytes, not verified", view.signature_bytes);
-    Ok(())
+    let time = |name: &str| view.times.iter().find(|time| time.claim == name);
+    let header: String = view.header.iter().map(|(name, value)| line(name, value, None)).collect();
+    let claims = view.claims.iter().map(|(name, value)| line(name, value, time(name)));
+    let claims: String = claims.collect();
+    print(&format!(
+        "NOT VERIFIED: whoever likes can write such a token; `jeton token explain` checks it.\n\n\
+         header\n{header}\nclaims\n{claims}\nsignature of {} bytes, not verified",
+        view.signature_bytes
+    ))
 }
 
 /// What cannot be checked of something that is no token.

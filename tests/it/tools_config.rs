@@ -70,6 +70,10 @@ fn check_refuses_what_serve_would_refuse() {
     assert_eq!(run(&directory, &["check", "--ephemeral"], &[]).status, Some(0));
     let open = [("JETON__SERVER__PUBLIC", "0.0.0.0:8080")];
     assert_eq!(run(&directory, &["check", "--dev"], &open).status, Some(78));
+    // An ephemeral server has its own database, whatever the environment says.
+    let elsewhere = [("JETON__DATABASE__URL", "postgres://db.example/d")];
+    assert_eq!(run(&directory, &["check", "--ephemeral"], &elsewhere).status, Some(0));
+    assert_eq!(run(&directory, &["check", "--dev"], &elsewhere).status, Some(78));
     let log = [("JETON__ISSUER", "https://id.example.com"), ("JETON__LOG__LEVEL", "a=b=c")];
     let done = run(&directory, &["check"], &log);
     assert!(done.status == Some(78) && done.said.contains("log.level"), "{}", done.said);
@@ -96,8 +100,7 @@ fn show_names_the_source_that_won() {
     assert_eq!(shown("keys.period"), ("30d".into(), "default".into()));
     assert_eq!(shown("secrets.file"), ("/run/root".into(), "environment".into()));
     assert_eq!(shown("database.url_file"), (Value::Null, "default".into()));
-    let derived = format!("sqlite:{}/data/jeton.db", directory.path().display());
-    assert_eq!(shown("database.url"), (derived.into(), "default".into()));
+    assert_eq!(shown("database.url"), ("sqlite:<temporary>/jeton.db".into(), "mode".into()));
     let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
     let listed = jeton::config::DEFAULT.lines().filter(|line| {
         let key = line.trim_start_matches("# ").split(" = ").next().unwrap_or_default();
@@ -108,6 +111,8 @@ fn show_names_the_source_that_won() {
     let dev = run(&directory, &["show", "--json", "--dev"], &[]);
     let issuer = setting(&dev.out, "issuer");
     assert_eq!(issuer, ("http://localhost:8080".into(), "mode".into()));
+    let derived = format!("sqlite:{}/data/jeton.db", directory.path().display());
+    assert_eq!(setting(&dev.out, "database.url"), (derived.into(), "default".into()));
     let table = run(&directory, &["show", "--config", &config], &[]).out;
     let line = table.lines().find(|line| line.starts_with("keys.lead ")).unwrap();
     assert!(line.contains("2h") && line.ends_with(&format!("file {config}")), "{line}");

@@ -3,7 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command};
 
-use crate::support::process::jeton;
+use crate::support::process::{JETON, jeton};
 
 /// Every command, with the words that call it.
 fn every(command: &Command, path: &str, visit: &mut impl FnMut(&Command, &str)) {
@@ -82,4 +82,21 @@ fn completions_know_every_command_for_every_shell() {
         }
     }
     assert_eq!(jeton(&["completions", "cmd"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    use std::process::{Command, Stdio};
+    for args in [&["completions", "bash"][..], &["config", "show"], &["config", "show", "--json"]] {
+        let mut child = Command::new(JETON)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
 }

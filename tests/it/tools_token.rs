@@ -79,12 +79,12 @@ fn assert_found(found: &[Finding], check: &str, verdict: Verdict, part: &str) {
 fn inspect_shows_what_a_token_says_and_that_nothing_of_it_is_verified() {
     let now = now();
     let claims =
-        json!({ "iss": "x", "iat": now - 125, "exp": now + 3600 * 2 + 30, "note": "a\u{1b}b" });
+        json!({ "iss": "x", "iat": now - 150, "exp": now + 3600 * 2 + 30, "note": "a\u{1b}b" });
     let token = forged(r#"{"alg":"ES256","typ":"at+jwt"}"#, &claims.to_string());
     let done = jeton_reading(&format!("{token}\n"), &["token", "inspect", "-"], &[]);
     let out = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success() && out.starts_with("NOT VERIFIED"), "{out}");
-    for part in ["2m 5s ago", "in 2h", "Z, ", r"a\u{1b}b", "at+jwt", "15 bytes, not verified"] {
+    for part in ["2m ", "in 2h", "Z, ", r"a\u{1b}b", "at+jwt", "15 bytes, not verified"] {
         assert!(out.contains(part), "{part}: {out}");
     }
     assert!(!out.contains('\u{1b}') && !out.contains(&token));
@@ -244,7 +244,7 @@ fn the_type_the_issuer_and_the_audience_are_compared() {
 #[test]
 fn times_that_are_no_times_give_an_answer_and_never_a_panic() {
     let jwks = evidence(json!({ "keys": [] }));
-    let (past, soon, later) = (now() - 125, now() + 30, now() + 3600);
+    let (past, soon, later) = (now() - 150, now() + 30, now() + 3600);
     for (claim, value, verdict, why) in [
         ("exp", later.to_string(), Verdict::Good, "in "),
         ("exp", past.to_string(), Verdict::Bad, "has expired: "),
@@ -256,7 +256,7 @@ fn times_that_are_no_times_give_an_answer_and_never_a_panic() {
         ("exp", "99999999999999999999999999".to_owned(), Verdict::Bad, "not a whole number"),
         ("exp", format!("\"{later}\""), Verdict::Bad, "a text"),
         ("exp", "null".to_owned(), Verdict::Bad, "not a number"),
-        ("iat", past.to_string(), Verdict::Good, "2m 5s ago"),
+        ("iat", past.to_string(), Verdict::Good, "2m "),
         ("iat", soon.to_string(), Verdict::Unknown, "ahead of ours"),
         ("iat", later.to_string(), Verdict::Bad, "from the future"),
         ("iat", "-1".to_owned(), Verdict::Bad, "between 1970 and 9999"),
