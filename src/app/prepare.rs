@@ -15,7 +15,7 @@ use crate::error::Exit;
 use crate::jobs::{Keeper, Polling};
 use crate::manage::Desk;
 use crate::mirror::RingKey;
-use crate::secret::RootSecrets;
+use crate::secret::Vault;
 use crate::store::instance::{self, Instance};
 use crate::store::{Db, Open, Pooler, StoreError, migrate, native};
 
@@ -169,13 +169,14 @@ pub fn desk(settings: &Settings, db: Db, issuer: Issuer, actor: &str) -> Result<
             file.display()
         )));
     }
-    let secrets = Arc::new(RootSecrets::load(file, issuer.as_str())?);
+    let secrets = Arc::new(Vault::open(file.clone(), issuer.as_str())?);
     Ok(Desk {
         db,
         secrets,
         issuer,
         policy: settings.keys.clone(),
         trusted: settings.clients_max_staleness,
+        revocation_bound: settings.revocation_max_staleness,
         actor: actor.to_owned(),
     })
 }
@@ -197,7 +198,8 @@ pub(super) async fn first_keys(keeper: &Keeper, polling: &mut Polling) -> Result
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let keys = keeper.mirror.keys();
-    let held = keeper.desk.secrets.ids().iter().map(|id| id.0.to_string()).collect::<Vec<_>>();
+    let held =
+        keeper.desk.secrets.now().ids().iter().map(|id| id.0.to_string()).collect::<Vec<_>>();
     let trouble =
         |ring: &RingKey| Some(format!("\n  {}: {}", ring.key.kid, ring.trouble.as_ref()?));
     let troubles: String = keys.iter().filter_map(trouble).collect();

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::app::{self, ApplySource, Running};
 use crate::config::Settings;
 use crate::error::Exit;
-use crate::secret::{ClientSecret, RootSecrets};
+use crate::secret::{ClientSecret, file};
 
 /// The API that the demonstration's tokens are for.
 const RESOURCE: &str = "https://api.example.test/";
@@ -43,7 +43,7 @@ pub(super) fn check(settings: &Settings, flag: &str) -> Result<(), Exit> {
 pub(super) fn secrets(settings: &Settings, data_dir: &Path) -> Result<(), Exit> {
     app::data_directory(data_dir)?;
     if !settings.secrets_file.exists() {
-        RootSecrets::generate_file(&settings.secrets_file)?;
+        file::generate(&settings.secrets_file)?;
     }
     Ok(())
 }

@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 use super::context::{Context, Intent, context};
 use super::table::table;
 use super::{Global, print_json, say};
-use crate::domain::{Algorithm, Time};
+use crate::domain::{Algorithm, Stage, Time};
 use crate::error::Exit;
 use crate::keys::PrivateKey;
-use crate::manage::keys::KeyView;
+use crate::manage::emergency::CompromiseView;
+use crate::manage::keys::{ForecastView, KeyView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
@@ -50,6 +51,16 @@ pub(super) enum Keys {
         /// The key
         kid: String,
     },
+    /// Declare a key stolen: the next key signs at once, a new one is published, and nothing that
+    /// the stolen one signed counts any more
+    #[command(after_help = "Example:\n  jeton keys compromise KID --why 'found in a bucket'")]
+    Compromise {
+        /// The key
+        kid: String,
+        /// What happened, for the audit trail
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
     /// Bring in a private key that another issuer signed with, so that moving to Jeton breaks no
     /// verifier. Before the first `serve` it becomes the first active key of its line; later it
     /// queues behind the last one. Its kid is its RFC 7638 thumbprint
@@ -72,26 +83,7 @@ impl Keys {
             Self::List => show(global, &desk.keys(now).await?, now),
             Self::Plan { days } => {
                 let until = now + Duration::from_secs(u64::from(days) * 86400);
-                let events = desk.forecast(now, until).await?;
-                if global.json {
-                    return print_json(&events);
-                }
-                let rows: Vec<_> = events
-                    .into_iter()
-                    .map(|event| {
-                        let kid = event.kid.unwrap_or_else(|| "(not made yet)".to_owned());
-                        let place = format!("#{}", event.epoch);
-                        vec![
-                            event.at,
-                            event.algorithm.to_owned(),
-                            place,
-                            event.becomes.to_owned(),
-                            kid,
-                        ]
-                    })
-                    .collect();
-                println!("{}", table(&["AT", "LINE", "KEY", "BECOMES", "KID"], &rows));
-                Ok(())
+                plan(global, desk.forecast(now, until).await?)
             }
             Self::Rotate { algorithm } => {
                 let line = algorithm.or_else(|| desk.policy.algorithms.first().copied());
@@ -109,6 +101,14 @@ impl Keys {
                 let sentence = format!("{kid} leaves the JWKS at its own time");
                 say(global, &json!({ "released": kid }), &sentence)
             }
+            Self::Compromise { kid, why } => {
+                let view = desk.compromise_key(&kid, why.as_deref(), now).await?;
+                if global.json {
+                    return print_json(&view);
+                }
+                println!("{}", exposure(&view));
+                Ok(())
+            }
             Self::Import { file, algorithm } => {
                 let pem = std::fs::read(&file)
                     .map(Zeroizing::new)
@@ -120,6 +120,39 @@ impl Keys {
             }
         }
     }
+}
+
+fn plan(global: &Global, events: Vec<ForecastView>) -> Result<(), Exit> {
+    if global.json {
+        return print_json(&events);
+    }
+    let row = |event: ForecastView| {
+        let kid = event.kid.unwrap_or_else(|| "(not made yet)".to_owned());
+        let place = format!("#{}", event.epoch);
+        vec![event.at, event.algorithm.to_owned(), place, event.becomes.to_owned(), kid]
+    };
+    let rows: Vec<_> = events.into_iter().map(row).collect();
+    println!("{}", table(&["AT", "LINE", "KEY", "BECOMES", "KID"], &rows));
+    Ok(())
+}
+
+/// What a theft means from now on, and for whom.
+pub(super) fn exposure(view: &CompromiseView) -> String {
+    let list = |kids: &[String]| if kids.is_empty() { "none".to_owned() } else { kids.join(" ") };
+    let rows: Vec<_> = view
+        .exposure
+        .iter()
+        .map(|one| vec![one.verifiers.to_owned(), one.accept.to_owned()])
+        .collect();
+    format!(
+        "stolen:    {}\nsigning:   {}\npublished: {}\nEvery replica obeys within {}. How long \
+         verifiers may accept what the stolen keys sign:\n\n{}",
+        list(&view.compromised),
+        list(&view.signing),
+        list(&view.published),
+        view.obeyed_within,
+        table(&["VERIFIERS", "ACCEPT IT FOR"], &rows)
+    )
 }
 
 fn show(global: &Global, keys: &[KeyView], now: Time) -> Result<(), Exit> {
@@ -153,8 +186,16 @@ fn show(global: &Global, keys: &[KeyView], now: Time) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Whether a key has no turns left.
+fn is_out(key: &KeyView) -> bool {
+    key.stage == Stage::Compromised.name()
+}
+
 /// What comes next for a key, and in how long.
 fn next_turn(key: &KeyView, now: Time) -> String {
+    if is_out(key) {
+        return "-".to_owned();
+    }
     let names = ["published", "signs", "stops signing", "removed"];
     let next = names.iter().zip(&key.turns).find(|(_, at)| **at > now);
     next.map_or_else(
@@ -169,7 +210,7 @@ fn next_turn(key: &KeyView, now: Time) -> String {
 /// The keys that are not gone, over time: published, signing, retiring.
 fn timeline(keys: &[KeyView], now: Time) -> String {
     const WIDTH: usize = 64;
-    let alive: Vec<_> = keys.iter().filter(|key| key.turns[3] > now).collect();
+    let alive: Vec<_> = keys.iter().filter(|key| key.turns[3] > now && !is_out(key)).collect();
     let starts = alive.iter().map(|key| key.turns[0]).chain([now]).min().unwrap_or(now);
     let ends = alive.iter().map(|key| key.turns[3]).max().unwrap_or(now);
     let length = ends.since(starts).as_micros().max(1);

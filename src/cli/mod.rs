@@ -15,6 +15,8 @@ mod doctor;
 mod findings;
 mod keys;
 mod resources;
+mod revoke;
+mod secrets;
 mod serve;
 mod table;
 mod token;
@@ -29,7 +31,6 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{Settings, Sources};
 use crate::error::Exit;
-use crate::secret::RootSecrets;
 use crate::store::migrate;
 use crate::{app, telemetry};
 
@@ -89,7 +90,12 @@ enum Command {
         subcommand,
         after_help = "Example:\n  jeton secrets generate --out data/root-secrets"
     )]
-    Secrets(Secrets),
+    Secrets(secrets::Secrets),
+    /// Take tokens back: one, or everything of a client or a resource, or everything
+    #[command(after_help = "Examples:\n  jeton revoke --token-stdin < token\n  jeton revoke \
+                            --client app --dry-run\n  jeton revoke --all --before \
+                            2026-01-31T12:00:00Z")]
+    Revoke(revoke::Revoke),
     /// The audit trail: what happened to clients, resources and keys, and who did it
     #[command(subcommand, after_help = "Example:\n  jeton audit list")]
     Audit(audit::Audit),
@@ -108,17 +114,6 @@ enum Command {
     #[command(after_help = "Example:\n  jeton completions bash > \
                             /etc/bash_completion.d/jeton")]
     Completions(completions::Completions),
-}
-
-#[derive(Debug, Subcommand)]
-enum Secrets {
-    /// Make a new root-secret file, readable only by its owner; an existing file is never touched
-    #[command(after_help = "Example:\n  jeton secrets generate --out data/root-secrets")]
-    Generate {
-        /// The file to make
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
 }
 
 /// The command line as data: for completions, and for tests that hold the help to its promises.
@@ -169,16 +164,13 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Client(clients) => clients.run(global).await,
         Command::Resource(resources) => resources.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
+        Command::Secrets(secrets) => secrets.run(global).await,
+        Command::Revoke(revoke) => revoke.run(global).await,
         Command::Audit(audit) => audit.run(global).await,
         Command::Config(config) => config.run(global),
         Command::Doctor => doctor::run(global).await,
         Command::Token(token) => token.run(global).await,
         Command::Completions(completions) => completions.run(),
-        Command::Secrets(Secrets::Generate { out }) => {
-            RootSecrets::generate_file(&out)?;
-            let sentence = format!("wrote {}; keep a copy somewhere safe", out.display());
-            say(global, &json!({ "wrote": out }), &sentence)
-        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod claims;
 pub mod client;
 pub mod decision;
+pub mod emergency;
 pub mod inactive;
 pub mod issuer;
 pub mod reason;

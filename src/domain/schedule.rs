@@ -17,6 +17,9 @@ use super::{Algorithm, SigningKey, Stage, Time, Times};
 /// The least lead that a real issuer may have: twice Istio's poll, and a margin.
 pub const LEAD_FLOOR: Duration = Duration::from_secs(3600);
 
+/// For so long after a theft the JWKS is cached as briefly as it ever is: there may be more to say.
+const ALARM: Duration = Duration::from_secs(3600);
+
 /// What the configuration says about keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -51,7 +54,7 @@ impl Policy {
         longest_token + self.max_age + self.skew
     }
 
-    fn life(&self, publish_at: Time, activate_at: Time) -> Times {
+    pub(super) fn life(&self, publish_at: Time, activate_at: Time) -> Times {
         let sign_until = activate_at + self.period;
         Times {
             publish_at,
@@ -102,6 +105,11 @@ pub enum Step {
         kid: String,
         /// Its new times.
         times: Times,
+    },
+    /// Declare a key stolen.
+    Compromise {
+        /// Which key.
+        kid: String,
     },
     /// Erase a private half that has signed its last.
     Destroy {
@@ -155,7 +163,7 @@ fn succession(keys: &[SigningKey], policy: &Policy, algorithm: Algorithm, now: T
 
 /// The same life with another end of signing, long enough for what is configured now; the removal
 /// never comes earlier than it was.
-fn sign_until(times: &Times, sign_until: Time, policy: &Policy) -> Times {
+pub(super) fn sign_until(times: &Times, sign_until: Time, policy: &Policy) -> Times {
     let longest_token = times.longest_token.max(policy.longest_token);
     let remove_at = times.remove_at.max(sign_until + policy.retention(longest_token));
     Times { sign_until, remove_at, longest_token, ..*times }
@@ -285,12 +293,16 @@ pub fn joining(
 /// The `max-age` to serve the JWKS with at `now`. It shrinks as a change nears, so that caches ask
 /// again when there is something new; not below a minute, lest all of them ask at once.
 pub fn max_age<'a>(
-    keys: impl Iterator<Item = &'a SigningKey>,
+    keys: impl Iterator<Item = &'a SigningKey> + Clone,
     policy: &Policy,
     now: Time,
 ) -> Duration {
     let longest = policy.longest_max_age();
     let floor = Duration::from_secs(60).min(longest);
+    let stolen = |key: &SigningKey| key.compromised_at.is_some_and(|at| now.since(at) < ALARM);
+    if keys.clone().any(stolen) {
+        return floor;
+    }
     let next = keys.filter_map(|key| key.next_turn(now)).min();
     next.map_or(longest, |turn| turn.since(now).clamp(floor, longest))
 }
@@ -311,6 +323,10 @@ pub fn carry_out(
             }
             Step::Reschedule { kid, times } => {
                 keys.iter_mut().filter(|key| key.kid == kid).for_each(|key| key.times = times);
+            }
+            Step::Compromise { kid } => {
+                let stolen = keys.iter_mut().filter(|key| key.kid == kid);
+                stolen.for_each(|key| key.compromised_at = Some(now));
             }
             Step::Destroy { kid } => {
                 keys.iter_mut().filter(|key| key.kid == kid).for_each(|key| key.destroyed = true);

@@ -142,6 +142,8 @@ pub struct Material {
     pub sealed: Option<Vec<u8>>,
     /// The root secret that sealed and vouched for it.
     pub secret_id: u8,
+    /// Earlier root secrets that it was sealed under.
+    pub sealed_before: Vec<u8>,
     /// What vouches for it.
     pub mac: Vec<u8>,
 }

@@ -125,10 +125,11 @@ impl Service {
         stored: &[&'a Secret],
     ) -> Result<Option<&'a Secret>, Reason> {
         const ALIKE: usize = 2;
+        let secrets = self.secrets.now();
         let mut matched = None;
         let mut unreadable = false;
         for candidate in stored {
-            match self.secrets.pepper(candidate.stored.pepper) {
+            match secrets.pepper(candidate.stored.pepper) {
                 Some(pepper) if candidate.stored.digest.matches(&pepper.digest(id, secret)) => {
                     matched = Some(*candidate);
                 }
@@ -137,7 +138,7 @@ impl Service {
             }
         }
         for _ in stored.len()..ALIKE {
-            let digest = self.secrets.current_pepper().digest(id, secret);
+            let digest = secrets.current_pepper().digest(id, secret);
             std::hint::black_box(digest.matches(&SecretDigest::from_bytes([0; 32])));
         }
         // A secret that this replica cannot check is not a wrong secret: another replica can.
@@ -148,12 +149,14 @@ impl Service {
     }
 
     fn note_use(&self, id: &ClientId, secret: &ClientSecret, matched: &Secret, now: Time) {
-        if !matched.is_worth_noting(now) {
+        let secrets = self.secrets.now();
+        let to = secrets.current();
+        let moves = matched.should_move(to);
+        if !moves && !matched.is_worth_noting(now) {
             return;
         }
-        let (from, to) = (matched.stored.pepper, self.secrets.current());
         let rekeyed =
-            (from != to).then(|| (from, to, self.secrets.current_pepper().digest(id, secret)));
+            moves.then(|| (matched.stored.pepper, to, secrets.current_pepper().digest(id, secret)));
         self.mirror.notes.used(SecretUse { secret: matched.stored.id, at: now, rekeyed });
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Issuer, Reason, Refusal, Time};
 use crate::mirror::{Directory, Mirror};
-use crate::secret::RootSecrets;
+use crate::secret::Vault;
 
 /// What decides about every request.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub struct Service {
     /// What is in memory.
     pub mirror: Arc<Mirror>,
     /// What client secrets are checked against.
-    pub secrets: Arc<RootSecrets>,
+    pub secrets: Arc<Vault>,
     /// Tokens whose signature was checked before.
     pub examined: Memory,
 }

@@ -8,10 +8,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::EVERY;
 use crate::clock::Clock;
+use crate::domain::Time;
 use crate::domain::revocation::MARGIN;
 use crate::domain::schedule;
 use crate::manage::{Desk, ManageError};
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, RingKey};
 use crate::store::revocations;
 use crate::telemetry::{Held, Metrics};
 
@@ -69,6 +70,7 @@ impl Keeper {
         let now = self.clock.now();
         let certain = self.clock.is_certain();
         let keys = self.mirror.keys().schedule();
+        self.reseal(now).await;
         if schedule::plan(&keys, &self.desk.policy, now, certain).is_empty() {
             return;
         }
@@ -88,6 +90,21 @@ impl Keeper {
             }
         }
         // What was done shows at once here, and at the next poll elsewhere.
+        self.mirror.freshness.want();
+    }
+
+    /// Seals keys under the root secret that seals now, if one was promoted.
+    async fn reseal(&self, now: Time) {
+        let secrets = self.desk.secrets.now();
+        let behind = |ring: &RingKey| ring.opened.is_some() && ring.secret != secrets.current();
+        if !self.mirror.keys().iter().any(behind) {
+            return;
+        }
+        match self.desk.reseal(now).await {
+            Ok(0) => {}
+            Ok(keys) => tracing::info!(keys, "sealed under the root secret that seals now"),
+            Err(error) => tracing::warn!(%error, "keys could not be sealed anew; trying again"),
+        }
         self.mirror.freshness.want();
     }
 

@@ -17,7 +17,7 @@ pub use header::TokenType;
 pub use jwk::{PublicJwk, thumbprint};
 pub use private::PrivateKey;
 pub use recogniser::Recogniser;
-pub use seal::{Opened, amend, check, open, seal};
+pub use seal::{Opened, amend, check, open, reseal, seal};
 pub use signer::Signer;
 pub use verifier::Verifier;
 

@@ -41,30 +41,54 @@ pub fn seal(
 ) -> Result<KeyRow, KeyError> {
     let public = PublicJwk::of(private)?;
     let key = SigningKey { kid: public.thumbprint(), ..schedule.clone() };
-    let id = secrets.current();
-    let seal = secrets.seal_key(id).ok_or(KeyError::UnknownSecret(id.0))?;
-
-    let mut nonce = [0; NONCE];
-    rand::fill(&mut nonce);
-    let mut tag = [0; TAG];
-    let aad = context(issuer, &key.kid, key.algorithm);
-    let text = encrypt_aead(
-        Cipher::aes_256_gcm(),
-        seal.expose(),
-        Some(&nonce),
-        &aad,
-        &private.to_der()?,
-        &mut tag,
-    )?;
     let material = Material {
         public_jwk: public.canonical(),
-        sealed: Some([&[VERSION][..], &nonce, &text, &tag].concat()),
-        secret_id: id.0,
+        sealed: Some(sealed(private, &key, secrets, issuer)?),
+        secret_id: secrets.current().0,
+        sealed_before: Vec::new(),
         mac: Vec::new(),
     };
     let mut row = KeyRow { key, material };
     row.material.mac = mac(&row, secrets, issuer)?.to_vec();
     Ok(row)
+}
+
+/// Seals a key that proves itself under the present root secret; its private half is the same, and so
+/// is everything else about it.
+pub fn reseal(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<KeyRow, KeyError> {
+    let old = row.material.secret_id;
+    let fresh = match &row.material.sealed {
+        Some(text) => {
+            let private = unseal(text, &row.key, SecretId(old), secrets, issuer)?;
+            Some(sealed(&private, &row.key, secrets, issuer)?)
+        }
+        None => None,
+    };
+    amend(row, secrets, issuer, |row| {
+        row.material.sealed = fresh;
+        row.material.secret_id = secrets.current().0;
+        if !row.material.sealed_before.contains(&old) {
+            row.material.sealed_before.push(old);
+        }
+    })
+}
+
+fn sealed(
+    private: &PrivateKey,
+    key: &SigningKey,
+    secrets: &RootSecrets,
+    issuer: &str,
+) -> Result<Vec<u8>, KeyError> {
+    let id = secrets.current();
+    let seal = secrets.seal_key(id).ok_or(KeyError::UnknownSecret(id.0))?;
+    let mut nonce = [0; NONCE];
+    rand::fill(&mut nonce);
+    let mut tag = [0; TAG];
+    let aad = context(issuer, &key.kid, key.algorithm);
+    let der = private.to_der()?;
+    let cipher = Cipher::aes_256_gcm();
+    let text = encrypt_aead(cipher, seal.expose(), Some(&nonce), &aad, &der, &mut tag)?;
+    Ok([&[VERSION][..], &nonce, &text, &tag].concat())
 }
 
 /// Checks a row and opens its key. `known` is what an earlier look at the same key left behind: it
@@ -117,6 +141,11 @@ pub fn amend(
 pub fn check(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<PublicJwk, KeyError> {
     let public = PublicJwk::from_canonical(&row.material.public_jwk)
         .ok_or(KeyError::Corrupt("the public half is not a JWK in canonical form"))?;
+    if secrets.distrusts(SecretId(row.material.secret_id)) {
+        return Err(KeyError::Corrupt(
+            "it is vouched for by a root secret that is known to be stolen",
+        ));
+    }
     if public.thumbprint() != row.key.kid {
         return Err(KeyError::Corrupt("the kid is not the thumbprint of the public half"));
     }
@@ -149,14 +178,19 @@ fn mac(row: &KeyRow, secrets: &RootSecrets, issuer: &str) -> Result<[u8; 32], Ke
         number(key.compromised_at.map_or(-1, Time::micros)),
         number(i64::from(material.sealed.is_some())),
     ];
-    Ok(row_key.mac(&[
+    let mut parts = vec![
         issuer.as_bytes(),
         key.kid.as_bytes(),
         key.algorithm.name().as_bytes(),
         state.as_flattened(),
         material.public_jwk.as_bytes(),
         material.sealed.as_deref().unwrap_or_default(),
-    ]))
+    ];
+    // Rows of the first schema have no such part.
+    if !material.sealed_before.is_empty() {
+        parts.push(&material.sealed_before);
+    }
+    Ok(row_key.mac(&parts))
 }
 
 fn unseal(

@@ -65,10 +65,11 @@ impl Desk {
                     applied: applied::load_in(tx).await?,
                 };
                 let frame = frame.clone();
-                let plan = match diff::plan(file, &state, frame, &self.secrets, (options, now)) {
-                    Ok(plan) => plan,
-                    Err(mistakes) => return Ok(Err(ManageError::Invalid(mistakes))),
-                };
+                let plan =
+                    match diff::plan(file, &state, frame, &self.secrets.now(), (options, now)) {
+                        Ok(plan) => plan,
+                        Err(mistakes) => return Ok(Err(ManageError::Invalid(mistakes))),
+                    };
                 if options.dry_run {
                     return Ok(Ok(plan.report));
                 }
@@ -110,7 +111,7 @@ impl Desk {
 
     async fn delete_planned(&self, tx: &mut Tx, plan: &Plan, now: Time) -> Result<(), StoreError> {
         for id in &plan.delete_clients {
-            clients::delete(tx, id).await?;
+            self.delete_with_tokens(tx, id, now).await?;
             let event = Event::new(Action::ClientDeleted, &self.actor, now);
             audit::add(tx, &Event { client: Some(id), ..event }).await?;
         }

@@ -286,8 +286,8 @@ impl Desk {
 
     /// Deletes a client with its secrets.
     pub async fn delete_client(&self, id: &str, now: Time) -> Result<(), ManageError> {
-        self.change(id, Action::ClientDeleted, now, async |tx, id| clients::delete(tx, id).await)
-            .await
+        let delete = async |tx: &mut Tx, id: &ClientId| self.delete_with_tokens(tx, id, now).await;
+        self.change(id, Action::ClientDeleted, now, delete).await
     }
 
     /// Gives a client a new secret; the present one works for another day.
@@ -373,8 +373,8 @@ impl Desk {
         let stored = StoredSecret {
             id: row_id(now),
             client: client.clone(),
-            digest: self.secrets.current_pepper().digest(client, secret),
-            pepper: self.secrets.current(),
+            digest: self.secrets.now().current_pepper().digest(client, secret),
+            pepper: self.secrets.now().current(),
             hint: secret.hint(),
             created_at: now,
             expires_at: None,

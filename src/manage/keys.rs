@@ -74,7 +74,7 @@ impl Desk {
     /// Every key with its stage, in order of line and place.
     pub async fn keys(&self, now: Time) -> Result<Vec<KeyView>, ManageError> {
         let view = |row: KeyRow| {
-            let opened = keys::open(&row, &self.secrets, self.issuer.as_str(), None);
+            let opened = keys::open(&row, &self.secrets.now(), self.issuer.as_str(), None);
             let KeyRow { key, .. } = row;
             let times = key.times;
             KeyView {
@@ -214,7 +214,7 @@ impl Desk {
     pub(super) fn proven(&self, rows: &[KeyRow]) -> Vec<SigningKey> {
         rows.iter()
             .map(|row| {
-                let checked = keys::check(row, &self.secrets, self.issuer.as_str());
+                let checked = keys::check(row, &self.secrets.now(), self.issuer.as_str());
                 let corrupt = matches!(checked, Err(KeyError::Corrupt(_)));
                 SigningKey { corrupt, ..row.key.clone() }
             })
@@ -222,7 +222,7 @@ impl Desk {
     }
 
     /// Carries steps out, each with its row in the audit trail.
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         tx: &mut Tx,
         rows: &[KeyRow],
@@ -236,6 +236,7 @@ impl Desk {
                 Step::Create(new) => self.create(tx, &new, fresh, now).await?,
                 Step::Reschedule { kid, times } => self.reschedule(tx, rows, kid, times).await?,
                 Step::Destroy { kid } => self.destroy(tx, rows, kid).await?,
+                Step::Compromise { kid } => self.declare_stolen(tx, rows, kid, now).await?,
             };
             let Some((action, kid, detail)) = done else { continue };
             let event = Event::new(action, &self.actor, now);
@@ -256,7 +257,7 @@ impl Desk {
     ) -> Result<Option<Act>, StoreError> {
         let Some(private) = fresh.get(&(new.algorithm, new.epoch)) else { return Ok(None) };
         let schedule = &new.key(String::new(), now);
-        let row = keys::seal(private, schedule, &self.secrets, self.issuer.as_str());
+        let row = keys::seal(private, schedule, &self.secrets.now(), self.issuer.as_str());
         let row = row.map_err(|error| refused(&error))?;
         if !rows::insert(tx, &row).await? {
             return Ok(None);
@@ -295,6 +296,17 @@ impl Desk {
         Ok(amended.then_some((Action::KeyDestroyed, kid, json!({}))))
     }
 
+    async fn declare_stolen(
+        &self,
+        tx: &mut Tx,
+        rows: &[KeyRow],
+        kid: String,
+        now: Time,
+    ) -> Result<Option<Act>, StoreError> {
+        let amended = self.amend(tx, rows, &kid, |row| row.key.compromised_at = Some(now)).await?;
+        Ok(amended.then_some((Action::KeyCompromised, kid, json!({}))))
+    }
+
     /// Changes one row that was read under the lock, and vouches for it. False if there is none
     /// that proves itself: what somebody planted is left as it is, and never vouched for.
     async fn amend(
@@ -305,7 +317,7 @@ impl Desk {
         change: impl FnOnce(&mut KeyRow),
     ) -> Result<bool, StoreError> {
         let Some(row) = rows.iter().find(|row| row.key.kid == kid) else { return Ok(false) };
-        match keys::amend(row, &self.secrets, self.issuer.as_str(), change) {
+        match keys::amend(row, &self.secrets.now(), self.issuer.as_str(), change) {
             Ok(amended) => rows::update(tx, &amended).await.map(|()| true),
             Err(KeyError::Corrupt(_)) => Ok(false),
             // A replica that holds the root secret will do it.
@@ -318,9 +330,9 @@ impl Desk {
 type Act = (Action, String, Value);
 
 /// Private halves that lie ready, by line and place in it.
-type Fresh = HashMap<(Algorithm, i64), PrivateKey>;
+pub(super) type Fresh = HashMap<(Algorithm, i64), PrivateKey>;
 
-async fn generate(steps: &[Step]) -> Result<Fresh, ManageError> {
+pub(super) async fn generate(steps: &[Step]) -> Result<Fresh, ManageError> {
     let created = |step: &Step| match step {
         Step::Create(new) => Some((new.algorithm, new.epoch)),
         _ => None,

@@ -6,10 +6,13 @@ pub mod audit;
 pub mod clients;
 pub mod describe;
 pub mod doctor;
+pub mod emergency;
 pub mod finding;
 pub mod keys;
 pub mod notes;
 pub mod resources;
+pub mod revoke;
+pub mod root_secrets;
 pub mod token;
 
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use crate::domain::schedule::{CannotRotate, Policy};
 use crate::domain::{Issuer, Time};
 use crate::keys::KeyError;
-use crate::secret::RootSecrets;
+use crate::secret::{RootSecretError, Vault};
 use crate::store::{Db, StoreError};
 
 /// What every verb needs to know.
@@ -27,13 +30,15 @@ pub struct Desk {
     /// The database.
     pub db: Db,
     /// The root secrets.
-    pub secrets: Arc<RootSecrets>,
+    pub secrets: Arc<Vault>,
     /// Who issues.
     pub issuer: Issuer,
     /// The key schedule.
     pub policy: Policy,
     /// How long a replica that is cut off from the database goes on issuing.
     pub trusted: Duration,
+    /// Within what time replicas obey a revocation.
+    pub revocation_bound: Duration,
     /// Who acts: for the audit trail.
     pub actor: String,
 }
@@ -63,6 +68,9 @@ pub enum ManageError {
     /// The key schedule does not allow it.
     #[error(transparent)]
     Rotate(#[from] CannotRotate),
+    /// The root-secret file.
+    #[error(transparent)]
+    RootSecret(#[from] RootSecretError),
     /// Key material cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::domain::{Algorithm, Client, ClientId, Resource, ResourceId, Scopes, Time};
+use crate::secret::SecretId;
 use crate::store::secrets::StoredSecret;
 
 /// A secret's use is noted at most this often.
@@ -61,12 +62,19 @@ pub struct Secret {
     /// As stored.
     pub stored: StoredSecret,
     noted: AtomicI64,
+    moved: AtomicBool,
 }
 
 impl Secret {
     fn new(stored: StoredSecret) -> Self {
         let noted = AtomicI64::new(stored.last_used_at.map_or(0, Time::micros));
-        Self { stored, noted }
+        Self { stored, noted, moved: AtomicBool::new(false) }
+    }
+
+    /// Whether it is stored under another root secret than `current`, and this is the first use to
+    /// notice: only then is the secret at hand, so it moves without waiting for the next note.
+    pub fn should_move(&self, current: SecretId) -> bool {
+        self.stored.pepper != current && !self.moved.swap(true, Ordering::Relaxed)
     }
 
     /// Whether this use is the first for a while and so worth a note.

@@ -10,14 +10,15 @@ use crate::domain::schedule::{self, Policy};
 use crate::domain::signing_key::KeyRow;
 use crate::domain::{Algorithm, Inactive, SigningKey, Stage, Time};
 use crate::keys::{self, KeyError, Opened, Signer};
-use crate::secret::RootSecrets;
+use crate::secret::{RootSecrets, SecretId};
 
 /// One key of the ring.
 #[derive(Debug, Clone)]
 pub struct RingKey {
     /// Its schedule.
     pub key: SigningKey,
-
+    /// The root secret that its row is sealed and vouched for under.
+    pub secret: SecretId,
     /// What its row proved to hold; `None` if it is not to be trusted, or not readable here.
     pub opened: Option<Opened>,
     /// Why it could not be opened.
@@ -80,7 +81,9 @@ impl KeyRing {
                 (opened, _) => {
                     let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
                     let trouble = opened.as_ref().err().map(ToString::to_string);
-                    RingKey { key: SigningKey { corrupt, ..row.key }, opened: opened.ok(), trouble }
+                    let secret = SecretId(row.material.secret_id);
+                    let key = SigningKey { corrupt, ..row.key };
+                    RingKey { key, secret, opened: opened.ok(), trouble }
                 }
             }
         });

@@ -11,11 +11,11 @@ use super::outbox::{Reader, Turn};
 use super::{Directory, KeyRing, Mirror};
 use crate::clock::Clock;
 use crate::domain::Revocation;
-use crate::secret::RootSecrets;
+use crate::secret::Vault;
 use crate::store::audit::{self, Action, Event};
 use crate::store::poll::{self, Poll};
 use crate::store::versions::{self, Versions};
-use crate::store::{Db, StoreError, clients, keys, resources, revocations, secrets};
+use crate::store::{Db, StoreError, clients, keys, resources, revocations, root_secrets, secrets};
 
 /// A poll that takes longer has failed; the next one may find a better connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub struct Poller {
     db: Db,
     clock: Clock,
     mirror: Arc<Mirror>,
-    secrets: Arc<RootSecrets>,
+    secrets: Arc<Vault>,
     issuer: String,
     seen: Option<Versions>,
     reader: Reader,
@@ -57,7 +57,7 @@ impl Poller {
         db: Db,
         clock: Clock,
         mirror: Arc<Mirror>,
-        secrets: Arc<RootSecrets>,
+        secrets: Arc<Vault>,
         issuer: &str,
     ) -> Self {
         Self {
@@ -83,6 +83,7 @@ impl Poller {
     }
 
     async fn renew(&mut self) -> Result<Reloaded, StoreError> {
+        self.reread_secrets();
         let Poll { versions, sample, .. } = self.read_acts().await?;
         let changed = |part: fn(&Versions) -> versions::Version| {
             self.seen.is_none_or(|seen| part(&seen) != part(&versions))
@@ -97,6 +98,7 @@ impl Poller {
         // Only now: if a reload failed, the next poll must try it again, and what is in memory is
         // not as fresh as this poll.
         self.seen = Some(versions);
+        self.secrets.settle();
         let skew = self.clock.follow(sample);
         self.mirror.freshness.succeeded(sample.sent);
         let restored = std::mem::take(&mut self.restored);
@@ -143,9 +145,28 @@ impl Poller {
         Ok(())
     }
 
+    /// Takes over a changed root-secret file; then everything that it opens is opened again.
+    fn reread_secrets(&mut self) {
+        match self.secrets.reread() {
+            Ok(false) => {}
+            Ok(true) => {
+                let ids: Vec<_> = self.secrets.now().ids().iter().map(|id| id.0).collect();
+                tracing::info!(?ids, "the root-secret file was read again; the first seals");
+                self.seen = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the root-secret file has changed and cannot be used; what \
+                                         was read before goes on to work");
+            }
+        }
+    }
+
     async fn load_keys(&self) -> Result<(), StoreError> {
+        let retired = root_secrets::load(&self.db).await?;
+        let stolen = retired.iter().filter(|one| one.compromised_at.is_some());
+        self.secrets.distrust(&stolen.map(|one| one.id).collect::<Vec<_>>());
         let rows = keys::load(&self.db).await?;
-        let ring = KeyRing::load(rows, &self.secrets, &self.issuer, &self.mirror.keys());
+        let ring = KeyRing::load(rows, &self.secrets.now(), &self.issuer, &self.mirror.keys());
         self.mirror.keys.store(Arc::new(ring));
         self.mirror.keys_loaded.store(self.clock.now().micros(), Ordering::Relaxed);
         Ok(())
@@ -154,7 +175,10 @@ impl Poller {
     async fn load_directory(&self) -> Result<(), StoreError> {
         let resources = resources::load(&self.db).await?;
         let clients = clients::load(&self.db).await?;
-        let secrets = secrets::load(&self.db).await?;
+        let mut secrets = secrets::load(&self.db).await?;
+        // Whoever stole a root secret and can write to the database could have made these.
+        let root = self.secrets.now();
+        secrets.retain(|one| !root.distrusts(one.pepper));
         let directory = Directory::new(clients, secrets, &resources);
         self.mirror.directory.store(Arc::new(directory));
         Ok(())

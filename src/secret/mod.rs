@@ -2,10 +2,13 @@
 //! constant time. Whoever wants the bytes must write `expose`, which a reviewer can search for.
 
 mod client;
+pub mod file;
 mod root;
+mod vault;
 
 pub use client::{ClientSecret, Pepper, SecretDigest, WrittenSecret};
 pub use root::{RootSecretError, RootSecrets, SecretId};
+pub use vault::Vault;
 
 use std::fmt;
 

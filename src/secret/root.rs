@@ -1,14 +1,12 @@
 //! The root-secret set: the one thing that is not in the database and without which the database
 //! yields nothing. Signing keys are sealed under it, client secrets peppered with it.
 //!
-//! The file holds lines of `<id 1–255> <base64url of 32 bytes>`. The first line seals, every line
+//! Its file (see `file.rs`) holds lines of `<id 1–255> <base64url of 32 bytes>`. The first line seals, every line
 //! opens, and an id is never used again for other bytes.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,12 +46,20 @@ pub enum RootSecretError {
     /// The bytes are a sample value, not a secret.
     #[error("the root-secret file, line {0}: this is a sample value, not a random secret")]
     Weak(usize),
+    /// There is no such secret in the file.
+    #[error(
+        "the root-secret file holds no secret with the id {0}; `jeton secrets list` shows them"
+    )]
+    Missing(u8),
+    /// What was asked cannot be done to the file as it is.
+    #[error("{0}")]
+    Refused(String),
     /// No line at all.
     #[error("the root-secret file holds no secret; `jeton secrets generate` writes one")]
     Empty,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     id: SecretId,
     pepper: Pepper,
@@ -62,23 +68,14 @@ struct Entry {
 }
 
 /// The set, with the keys that derive from each of its secrets for this issuer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RootSecrets {
     first: Entry,
     rest: Vec<Entry>,
+    distrusted: HashSet<SecretId>,
 }
 
 impl RootSecrets {
-    /// Reads and checks the file.
-    pub fn load(path: &Path, issuer: &str) -> Result<Self, RootSecretError> {
-        let failed = |source| RootSecretError::File { path: path.to_owned(), source };
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-        if fs::metadata(path).map_err(failed)?.mode() & 0o007 != 0 {
-            return Err(RootSecretError::TooOpen(path.to_owned()));
-        }
-        Self::parse(&text, issuer)
-    }
-
     /// Reads the set from the text of its file.
     pub fn parse(text: &str, issuer: &str) -> Result<Self, RootSecretError> {
         let mut seen = HashSet::new();
@@ -104,27 +101,7 @@ impl RootSecrets {
         }
         let mut entries = entries.into_iter();
         let first = entries.next().ok_or(RootSecretError::Empty)?;
-        Ok(Self { first, rest: entries.collect() })
-    }
-
-    /// A set of one fresh secret, in the form of the file.
-    pub fn generate_text() -> Zeroizing<String> {
-        let key = Key::generate();
-        Zeroizing::new(format!("1 {}\n", URL_SAFE_NO_PAD.encode(key.expose())))
-    }
-
-    /// Writes a set of one fresh secret to a new file that only its owner can read. It never
-    /// overwrites: losing a root secret loses everything that was made under it.
-    pub fn generate_file(path: &Path) -> Result<(), RootSecretError> {
-        let failed = |source| RootSecretError::File { path: path.to_owned(), source };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        file.write_all(Self::generate_text().as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)
+        Ok(Self { first, rest: entries.collect(), distrusted: HashSet::new() })
     }
 
     /// The secret under which new things are made.
@@ -157,6 +134,31 @@ impl RootSecrets {
         self.entry(id).map(|entry| &entry.row)
     }
 
+    /// The same set, with those ids marked that are known to be stolen.
+    #[must_use]
+    pub fn distrusting(&self, stolen: impl IntoIterator<Item = SecretId>) -> Self {
+        Self { distrusted: stolen.into_iter().collect(), ..self.clone() }
+    }
+
+    /// The same set, with what an older one has besides at its end.
+    #[must_use]
+    pub(super) fn with_older(&self, older: &RootSecrets) -> Self {
+        let mut all = self.clone();
+        all.rest.extend(older.entries().filter(|one| self.entry(one.id).is_none()).cloned());
+        all
+    }
+
+    /// Whether what was made under a secret must not be believed: whoever stole the secret may have
+    /// made it.
+    pub fn distrusts(&self, id: SecretId) -> bool {
+        self.distrusted.contains(&id)
+    }
+
+    /// The ids that are known to be stolen.
+    pub fn distrusted(&self) -> Vec<SecretId> {
+        self.distrusted.iter().copied().collect()
+    }
+
     fn entries(&self) -> impl Iterator<Item = &Entry> {
         std::iter::once(&self.first).chain(&self.rest)
     }
@@ -166,7 +168,7 @@ impl RootSecrets {
     }
 }
 
-fn parse_line(line: &str) -> Option<(SecretId, Key)> {
+pub(super) fn parse_line(line: &str) -> Option<(SecretId, Key)> {
     let (id, secret) = line.split_once(char::is_whitespace)?;
     let id = id.parse::<u8>().ok().filter(|id| *id > 0)?;
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret.trim().trim_end_matches('=')).ok()?);
@@ -189,14 +191,15 @@ fn is_sample(key: &Key) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::generate_text;
     use super::*;
 
     #[test]
     fn the_first_line_seals_and_every_line_opens() {
         let text = format!(
             "# comment\n{}\n2 {}",
-            RootSecrets::generate_text().as_str(),
-            RootSecrets::generate_text().trim_start_matches("1 "),
+            generate_text().as_str(),
+            generate_text().trim_start_matches("1 "),
         );
         let set = RootSecrets::parse(&text, "https://i").unwrap();
         assert_eq!(set.current(), SecretId(1));
@@ -206,13 +209,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_set_of_secrets_is_refused_by_line() {
-        let good = RootSecrets::generate_text();
+        let good = generate_text();
         let parse = |text: &str| RootSecrets::parse(text, "https://i").unwrap_err();
         assert!(matches!(parse(""), RootSecretError::Empty));
         assert!(matches!(parse("1 c2hvcnQ"), RootSecretError::Line(1)));
         assert!(matches!(parse("0 c2hvcnQ"), RootSecretError::Line(1)));
         assert!(matches!(parse("secret"), RootSecretError::Line(1)));
-        let twice = format!("{}{}", good.as_str(), RootSecrets::generate_text().as_str());
+        let twice = format!("{}{}", good.as_str(), generate_text().as_str());
         assert!(matches!(parse(&twice), RootSecretError::Repeated(2)));
         let ascending: Vec<u8> = (0..32).collect();
         for sample in [vec![0; 32], ascending] {

@@ -11,7 +11,8 @@ use crate::domain::{Algorithm, SigningKey, Time, Times};
 statements! {
     KEYS on Both =
         "select kid, algorithm, epoch, public_jwk, sealed, secret_id, mac, created_at, publish_at,
-                activate_at, sign_until, remove_at, longest_token, held, compromised_at
+                activate_at, sign_until, remove_at, longest_token, held, compromised_at,
+                sealed_before
          from signing_keys order by algorithm, epoch";
     KEY_INSERT on Both =
         "insert into signing_keys
@@ -22,7 +23,7 @@ statements! {
     KEY_UPDATE on Both =
         "update signing_keys set sealed = $2, secret_id = $3, mac = $4, publish_at = $5,
                 activate_at = $6, sign_until = $7, remove_at = $8, longest_token = $9, held = $10,
-                compromised_at = $11
+                compromised_at = $11, sealed_before = $12
          where kid = $1";
 }
 
@@ -43,6 +44,7 @@ struct Row {
     longest_token: i64,
     held: bool,
     compromised_at: Option<i64>,
+    sealed_before: String,
 }
 
 impl TryFrom<Row> for KeyRow {
@@ -52,6 +54,8 @@ impl TryFrom<Row> for KeyRow {
             column(row.algorithm.parse(), "signing_keys", &row.kid, "algorithm")?;
         let secret_id = u8::try_from(row.secret_id)
             .map_err(|_| corrupt("signing_keys", &row.kid, "secret_id"))?;
+        let sealed_before = ids(&row.sealed_before)
+            .ok_or_else(|| corrupt("signing_keys", &row.kid, "sealed_before"))?;
         Ok(Self {
             key: SigningKey {
                 kid: row.kid,
@@ -74,10 +78,15 @@ impl TryFrom<Row> for KeyRow {
                 public_jwk: row.public_jwk,
                 sealed: row.sealed,
                 secret_id,
+                sealed_before,
                 mac: row.mac,
             },
         })
     }
+}
+
+fn ids(list: &str) -> Option<Vec<u8>> {
+    list.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().ok()).collect()
 }
 
 /// Every key, from genesis to tombstones.
@@ -130,6 +139,8 @@ pub async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<bool, StoreError> {
 pub async fn update(tx: &mut Tx, row: &KeyRow) -> Result<(), StoreError> {
     let KeyRow { key, material } = row;
     let times = &key.times;
+    let sealed_before: Vec<_> = material.sealed_before.iter().map(u8::to_string).collect();
+    let sealed_before = sealed_before.join(",");
     let args = args![
         &key.kid,
         material.sealed.as_deref(),
@@ -142,6 +153,7 @@ pub async fn update(tx: &mut Tx, row: &KeyRow) -> Result<(), StoreError> {
         to_micros(times.longest_token),
         key.held,
         key.compromised_at.map(Time::micros),
+        &sealed_before,
     ];
     tx.run(&KEY_UPDATE, args).await.map(drop)
 }

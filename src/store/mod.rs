@@ -19,6 +19,7 @@ pub mod native;
 pub mod poll;
 pub mod resources;
 pub mod revocations;
+pub mod root_secrets;
 pub mod secrets;
 mod value;
 pub mod versions;
@@ -76,6 +77,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         poll::STATEMENTS,
         resources::STATEMENTS,
         revocations::STATEMENTS,
+        root_secrets::STATEMENTS,
         secrets::STATEMENTS,
         versions::STATEMENTS,
     ]

@@ -21,6 +21,7 @@ statements! {
          values ($1, $2, $3, $4, $5, $6, null, null)";
     SECRET_EXPIRE on Both = "update client_secrets set expires_at = $2 where id = $1";
     SECRET_DELETE on Both = "delete from client_secrets where id = $1";
+    SECRETS_DELETE_UNDER on Both = "delete from client_secrets where pepper_id = $1";
     SECRET_USED on Both = "update client_secrets set last_used_at = $2 where id = $1";
     SECRET_REKEY on Both =
         "update client_secrets set digest = $2, pepper_id = $3 where id = $1 and pepper_id = $4";
@@ -123,6 +124,11 @@ pub async fn expire(tx: &mut Tx, id: Uuid, end: Time) -> Result<(), StoreError> 
 /// Deletes a secret.
 pub async fn delete(tx: &mut Tx, id: Uuid) -> Result<(), StoreError> {
     tx.run(&SECRET_DELETE, args![id]).await.map(drop)
+}
+
+/// Deletes every secret that is stored under a root secret; says how many.
+pub async fn delete_under(tx: &mut Tx, root: SecretId) -> Result<u64, StoreError> {
+    tx.run(&SECRETS_DELETE_UNDER, args![i64::from(root.0)]).await
 }
 
 /// Notes when a secret was last used.

@@ -77,7 +77,7 @@ fn contents(database: &TestDatabase) -> Vec<String> {
 async fn works(desk: &Desk, client: &str, secret: &str, now: Time) -> bool {
     let client = ClientId::parse(client).unwrap();
     let secret = ClientSecret::present(secret).unwrap();
-    let digest = desk.secrets.current_pepper().digest(&client, &secret);
+    let digest = desk.secrets.now().current_pepper().digest(&client, &secret);
     let all = secrets::load(&desk.db).await.unwrap();
     all.iter().any(|one| one.client == client && one.is_live(now) && one.digest.matches(&digest))
 }

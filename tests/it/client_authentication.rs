@@ -210,7 +210,7 @@ async fn a_secret_moves_to_the_present_pepper_when_it_is_next_used() {
     // The operator puts a new root secret first and keeps the old one to open with.
     let file = database.directory.path().join("root-secrets");
     let old = std::fs::read_to_string(&file).unwrap();
-    let new = jeton::secret::RootSecrets::generate_text().replacen("1 ", "2 ", 1);
+    let new = jeton::secret::file::generate_text().replacen("1 ", "2 ", 1);
     std::fs::write(&file, format!("{new}{old}")).unwrap();
     let app = App::on(database, issuer, crate::support::FIXTURES).await;
     let pepper = "select pepper_id from client_secrets where client_id = 'app'";

@@ -8,7 +8,7 @@ use std::path::Path;
 use jeton::clock::Clock;
 use jeton::config::{DEFAULT, DatabaseUrl, Settings, Sources};
 use jeton::domain::Algorithm;
-use jeton::secret::RootSecrets;
+use jeton::secret::file as root_secrets;
 use tempfile::TempDir;
 
 use crate::support::app::START;
@@ -273,15 +273,15 @@ async fn a_root_secret_file_that_protects_nothing_is_refused_and_not_quoted() {
     let file = database.directory.path().join("root-secrets");
     let good = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(RootSecrets::load(&file, "https://i").is_ok());
-    let again = RootSecrets::generate_file(&file);
+    assert!(root_secrets::load(&file, "https://i").is_ok());
+    let again = root_secrets::generate(&file);
     assert!(again.is_err(), "an existing file is never overwritten");
     assert_eq!(fs::read_to_string(&file).unwrap(), good);
 
     let refused = |text: &str, mode: u32, why: &str| {
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        let said = RootSecrets::load(&file, "https://i").unwrap_err().to_string();
+        let said = root_secrets::load(&file, "https://i").unwrap_err().to_string();
         assert!(said.contains(why), "{why}: {said}");
         let secret = text.trim().rsplit(' ').next().unwrap();
         assert!(secret.is_empty() || !said.contains(secret), "{said}");

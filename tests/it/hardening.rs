@@ -102,7 +102,7 @@ async fn one_connection_is_enough_to_apply_and_to_serve() {
 #[test]
 fn a_database_that_is_away_is_said_within_seconds_and_a_wrong_one_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    jeton::secret::RootSecrets::generate_file(&directory.path().join("root-secrets")).unwrap();
+    jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("postgres://nobody@{nobody}/nothing");
     let environment = replica::environment(&url, directory.path(), &[]);
@@ -147,7 +147,7 @@ async fn a_start_with_the_wrong_root_secret_names_the_ids_and_serves_nothing() {
     let database = TestDatabase::new();
     drop(replica::start(&database, "one", &[]).await);
     let file = database.directory.path().join("root-secrets");
-    let other = jeton::secret::RootSecrets::generate_text().replacen("1 ", "2 ", 1);
+    let other = jeton::secret::file::generate_text().replacen("1 ", "2 ", 1);
     std::fs::write(&file, other.as_str()).unwrap();
     let refused = run(&["serve"], &environment(&database, &[]));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -10,6 +10,7 @@ use jeton::keys::{self, PrivateKey, PublicJwk, Signer};
 use jeton::manage::{Desk, ManageError};
 use jeton::mirror::KeyRing;
 use jeton::secret::RootSecrets;
+use jeton::secret::file::generate_text;
 use jeton::store;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -36,7 +37,7 @@ fn kids(document: &[u8]) -> Vec<String> {
 
 async fn load(desk: &Desk, before: &KeyRing) -> KeyRing {
     let rows = store::keys::load(&desk.db).await.unwrap();
-    KeyRing::load(rows, &desk.secrets, ISSUER, before)
+    KeyRing::load(rows, &desk.secrets.now(), ISSUER, before)
 }
 
 /// The kids of the two first keys: the active one and the next.
@@ -94,12 +95,12 @@ async fn one_flipped_bit_of_what_is_sealed_spoils_the_row() {
     for at in (0..length).step_by(7).chain([length - 1]) {
         let mut row = rows[0].clone();
         row.material.sealed.as_mut().unwrap()[at] ^= 1;
-        let opened = keys::open(&row, &desk.secrets, ISSUER, None);
+        let opened = keys::open(&row, &desk.secrets.now(), ISSUER, None);
         assert!(opened.is_err(), "byte {at} of what is sealed");
     }
     // Sealed for one issuer, it opens for no other.
-    assert!(keys::open(&rows[0], &desk.secrets, ISSUER, None).is_ok());
-    assert!(keys::open(&rows[0], &desk.secrets, "https://other.test", None).is_err());
+    assert!(keys::open(&rows[0], &desk.secrets.now(), ISSUER, None).is_ok());
+    assert!(keys::open(&rows[0], &desk.secrets.now(), "https://other.test", None).is_err());
 }
 
 #[actix_web::test]
@@ -108,7 +109,7 @@ async fn a_key_that_a_database_writer_plants_is_never_published() {
     let desk = desk(&database).await;
     first_two(&desk).await;
     let row = store::keys::load(&desk.db).await.unwrap().remove(0);
-    let theirs = RootSecrets::parse(&RootSecrets::generate_text(), ISSUER).unwrap();
+    let theirs = RootSecrets::parse(&generate_text(), ISSUER).unwrap();
     let private = PrivateKey::generate(Algorithm::Es256).unwrap();
     let mut schedule = row.key.clone();
     schedule.epoch = 3;
@@ -141,7 +142,7 @@ async fn a_key_once_opened_stays_open_without_its_root_secret() {
     let (active, _) = first_two(&desk).await;
     let open = load(&desk, &KeyRing::default()).await;
     let rows = store::keys::load(&desk.db).await.unwrap();
-    let text = RootSecrets::generate_text().replacen('1', "9", 1);
+    let text = generate_text().replacen('1', "9", 1);
     let other = RootSecrets::parse(&text, ISSUER).unwrap();
 
     let without = KeyRing::load(rows.clone(), &other, ISSUER, &KeyRing::default());

@@ -73,7 +73,7 @@ async fn a_lost_postgres_is_survived_from_memory_then_refused_at_once_and_recove
     }
     let cluster = Cluster::start();
     let directory = tempfile::tempdir().unwrap();
-    jeton::secret::RootSecrets::generate_file(&directory.path().join("root-secrets")).unwrap();
+    jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
     let more = [("JETON__CLIENTS__MAX_STALENESS", "4s")];
     let process = replica::spawn_on(&cluster.url(), directory.path(), "one", &more);
     let replica = Replica::of(process).await;
@@ -113,7 +113,7 @@ async fn a_start_waits_for_the_database_with_startup_red_and_then_serves() {
     let cluster = Cluster::start();
     cluster.down();
     let directory = tempfile::tempdir().unwrap();
-    jeton::secret::RootSecrets::generate_file(&directory.path().join("root-secrets")).unwrap();
+    jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let operations = free.to_string();
     let more = [("JETON__SERVER__OPERATIONS", operations.as_str())];

@@ -111,8 +111,8 @@ async fn secrets_are_listed_oldest_first_expire_are_rekeyed_once_and_go_with_the
         StoredSecret {
             id: audit::row_id(at),
             client: owner.clone(),
-            digest: desk.secrets.current_pepper().digest(&owner, &secret),
-            pepper: desk.secrets.current(),
+            digest: desk.secrets.now().current_pepper().digest(&owner, &secret),
+            pepper: desk.secrets.now().current(),
             hint: secret.hint(),
             created_at: at,
             expires_at: None,
@@ -291,7 +291,7 @@ async fn of_two_keys_for_one_place_in_a_line_the_second_is_turned_away() {
     desk.maintain(START, true).await.unwrap();
     let first = jeton::store::keys::load(&desk.db).await.unwrap().remove(0);
     let private = PrivateKey::generate(Algorithm::Es256).unwrap();
-    let rival = keys::seal(&private, &first.key, &desk.secrets, ISSUER).unwrap();
+    let rival = keys::seal(&private, &first.key, &desk.secrets.now(), ISSUER).unwrap();
     let inserted = desk
         .db
         .write(async |tx| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use jeton::clock::Clock;
-use jeton::secret::RootSecrets;
+use jeton::secret::file::generate_text;
 use jeton::store::migrate;
 use serde_json::Value;
 
@@ -175,10 +175,15 @@ async fn root_secrets_that_rows_need_and_the_file_lacks_are_named_by_id() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     };
     let right = fs::read_to_string(&file).unwrap();
-    set(&RootSecrets::generate_text().replacen('1', "9", 1), 0o600);
+    set(&generate_text().replacen('1', "9", 1), 0o600);
     let other = visit(&database, &[]);
     other.only("secret ids", "bad", "lacks id 1 of 2 rows in signing_keys");
     other.has("keys", "bad", "no key signs");
+
+    set(&right, 0o600);
+    database.sql("insert into root_secrets (id, compromised_at) values (1, 5) returning 1");
+    visit(&database, &[]).only("secret ids", "bad", "id 1 is known to be stolen");
+    database.sql("delete from root_secrets returning 1");
 
     set(&right, 0o604);
     let open = visit(&database, &[]);

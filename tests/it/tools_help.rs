@@ -13,6 +13,24 @@ fn every(command: &Command, path: &str, visit: &mut impl FnMut(&Command, &str)) 
     }
 }
 
+/// The words of a shell's line, up to what is for the shell itself.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), c) => word.push(c),
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ';' | '|' | '<' | '>' | '#') => break,
+            (None, ' ') => words.push(std::mem::take(&mut word)),
+            (None, c) => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 fn built() -> Command {
     let mut command = jeton::cli::command();
     command.build();
@@ -45,9 +63,8 @@ fn every_command_shows_an_example_that_the_parser_accepts() {
         assert!(!examples.is_empty(), "{path} has no example: {help:?}");
         assert!(!is_leaf || examples.iter().any(|one| own(&one)), "{path}: {help:?}");
         for (_, rest) in examples {
-            // What comes after is for the shell.
-            let words = rest.split([';', '|', '<', '>', '#']).next().unwrap();
-            let words = words.split_whitespace().map(|word| word.trim_matches('"'));
+            let words = words(rest);
+            let words = words.iter().map(String::as_str);
             let parsed = built().try_get_matches_from(std::iter::once("jeton").chain(words));
             let fine = parsed
                 .as_ref()

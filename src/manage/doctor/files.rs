@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Subject;
 use crate::manage::finding::Finding;
-use crate::secret::{RootSecretError, RootSecrets};
+use crate::secret::{RootSecretError, file};
 
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut found = vec![data_directory(subject)];
@@ -81,7 +81,7 @@ fn database_file(path: &Path) -> Finding {
 fn root_secrets(path: &Path) -> Finding {
     const CHECK: &str = "root secrets";
     let shown = path.display();
-    let secrets = match RootSecrets::load(path, "") {
+    let secrets = match file::load(path, "") {
         Ok(secrets) => secrets,
         Err(RootSecretError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Finding::bad(CHECK, format!("there is no file {shown}")).remedy(format!(

@@ -8,8 +8,8 @@ use crate::domain::{Algorithm, SigningKey, Stage, Time};
 use crate::manage::Desk;
 use crate::manage::finding::Finding;
 use crate::manage::keys::KeyView;
-use crate::secret::{RootSecrets, SecretId};
-use crate::store::{Db, doctor, keys as rows};
+use crate::secret::{SecretId, Vault};
+use crate::store::{Db, doctor, keys as rows, root_secrets};
 
 const CHECK: &str = "keys";
 
@@ -17,19 +17,33 @@ const CHECK: &str = "keys";
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Whether the file holds every root secret that rows depend on.
-pub(super) async fn needed(db: &Db, secrets: Option<&RootSecrets>, now: Time) -> Finding {
+pub(super) async fn needed(db: &Db, secrets: Option<&Vault>, now: Time) -> Finding {
     const CHECK: &str = "secret ids";
     let needed = match doctor::needed_secrets(db, now).await {
         Ok(needed) => needed,
         Err(error) => return cannot(CHECK, &error),
     };
-    let held = secrets.map(RootSecrets::ids).unwrap_or_default();
+    let stolen = match root_secrets::load(db).await {
+        Ok(retired) => retired.into_iter().filter(|one| one.compromised_at.is_some()),
+        Err(error) => return cannot(CHECK, &error),
+    };
+    let stolen: Vec<_> = stolen.map(|one| one.id).collect();
+    let held = secrets.map(|vault| vault.now().ids()).unwrap_or_default();
+    if let Some(vault) = secrets {
+        // As a server does, or a row made by whoever stole a secret would pass for ours.
+        vault.distrust(&stolen);
+    }
     let holds = |id: i64| u8::try_from(id).is_ok_and(|id| held.contains(&SecretId(id)));
     let missing: Vec<_> = needed
         .iter()
         .filter(|one| !holds(one.secret_id))
         .map(|one| format!("id {} of {} rows in {}", one.secret_id, one.total, one.holder))
         .collect();
+    if let Some(first) = held.first().filter(|first| stolen.contains(first)) {
+        let what = format!("id {} is known to be stolen, and it stands first", first.0);
+        return Finding::bad(CHECK, what)
+            .remedy("put a new root secret first; see `jeton secrets --help`");
+    }
     if missing.is_empty() {
         return Finding::good(CHECK, "the file holds every id that rows need");
     }

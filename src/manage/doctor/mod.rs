@@ -14,7 +14,7 @@ use super::finding::Finding;
 use crate::clock::Clock;
 use crate::domain::schedule::Policy;
 use crate::domain::{Issuer, Time};
-use crate::secret::RootSecrets;
+use crate::secret::Vault;
 use crate::store::instance;
 use crate::store::{Db, Pooler};
 
@@ -103,7 +103,7 @@ async fn of_database(subject: &Subject<'_>, db: &Db, now: Time) -> Vec<Finding> 
     found.push(database::writing(db, now).await);
     let name = issuer.as_ref().map(Issuer::as_str).unwrap_or_default();
     // Where this fails, the file's own check has said why.
-    let secrets = RootSecrets::load(subject.secrets_file, name).ok();
+    let secrets = Vault::open(subject.secrets_file.to_owned(), name).ok();
     found.push(keys::needed(db, secrets.as_ref(), now).await);
     match (issuer, secrets) {
         (Some(issuer), Some(secrets)) => {
@@ -116,13 +116,14 @@ async fn of_database(subject: &Subject<'_>, db: &Db, now: Time) -> Vec<Finding> 
     found
 }
 
-fn desk(subject: &Subject<'_>, db: &Db, issuer: Issuer, secrets: RootSecrets) -> Desk {
+fn desk(subject: &Subject<'_>, db: &Db, issuer: Issuer, secrets: Vault) -> Desk {
     Desk {
         db: db.clone(),
         secrets: Arc::new(secrets),
         issuer,
         policy: subject.policy.clone(),
         trusted: Duration::ZERO,
+        revocation_bound: Duration::ZERO,
         actor: "doctor".to_owned(),
     }
 }

@@ -292,7 +292,9 @@ impl World {
         for step in &steps {
             let kid = match step {
                 Step::Create(new) => name(new),
-                Step::Reschedule { kid, .. } | Step::Destroy { kid } => kid.clone(),
+                Step::Reschedule { kid, .. } | Step::Compromise { kid } | Step::Destroy { kid } => {
+                    kid.clone()
+                }
             };
             self.changed.insert(kid, changes);
         }
@@ -370,6 +372,8 @@ impl World {
                 assert!(certain, "destroyed while clocks disagree: {kid}"); // I7
                 self.see("destructions");
             }
+            // An operator's act; the schedule never asks for it.
+            Step::Compromise { kid } => panic!("declared stolen: {kid}"),
         }
     }
 

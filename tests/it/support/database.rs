@@ -26,7 +26,7 @@ impl TestDatabase {
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let directory = tempfile::Builder::new().prefix("jeton-test-").tempdir().unwrap();
-        jeton::secret::RootSecrets::generate_file(&directory.path().join("root-secrets")).unwrap();
+        jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
         let Some(server) = server() else {
             let url = format!("sqlite:{}", directory.path().join("jeton.db").display());
             return Self { url, directory, server: None };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jeton::domain::schedule::Policy;
 use jeton::domain::{Algorithm, Issuer};
 use jeton::manage::Desk;
-use jeton::secret::RootSecrets;
+use jeton::secret::Vault;
 use jeton::store::{Db, migrate};
 
 use super::TestDatabase;
@@ -27,7 +27,7 @@ pub fn desk_with(database: &TestDatabase, db: Db) -> Desk {
     let file = database.directory.path().join("root-secrets");
     Desk {
         db,
-        secrets: Arc::new(RootSecrets::load(&file, ISSUER).unwrap()),
+        secrets: Arc::new(Vault::open(file, ISSUER).unwrap()),
         issuer: Issuer::parse(ISSUER).unwrap(),
         policy: Policy {
             algorithms: vec![Algorithm::Es256],
@@ -38,6 +38,7 @@ pub fn desk_with(database: &TestDatabase, db: Db) -> Desk {
             longest_token: Duration::from_secs(3600),
         },
         trusted: Duration::from_secs(300),
+        revocation_bound: Duration::from_secs(2),
         actor: "test".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ pub mod fake;
 pub mod http;
 pub mod pooler;
 pub mod process;
+pub mod proxy;
 pub mod refused;
 pub mod replica;
 pub mod verify;

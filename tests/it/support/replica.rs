@@ -11,7 +11,7 @@ use super::{SECRET, TestDatabase};
 /// The issuer that all replicas of a test share; none of them listens there.
 pub const ISSUER: &str = "http://127.0.0.1:8080";
 
-/// One API and the client `app`.
+/// One API, the client `app`, and `rs`, which introspects.
 const PLAIN: &str = r#"
 [[resource]]
 id = "https://api.example.test/"
@@ -21,6 +21,12 @@ scopes = ["read", "write"]
 id = "app"
 secret = "correct-horse-battery-staple"
 resources = ["https://api.example.test/"]
+
+[[client]]
+id = "rs"
+secret = "correct-horse-battery-staple"
+grants = []
+introspects = ["https://api.example.test/"]
 "#;
 
 /// A replica that serves.

@@ -1,0 +1,98 @@
+//! `jeton revoke`
+
+use std::io::Read;
+
+use clap::{ArgGroup, Args};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use super::context::{Context, Intent, context};
+use super::{Global, print_json};
+use crate::domain::Time;
+use crate::error::Exit;
+use crate::manage::revoke::{RevocationView, What};
+
+/// Longest input that is read as a token.
+const LONGEST: u64 = 64 * 1024;
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true))]
+pub(super) struct Revoke {
+    /// Take back the one access token that stands on standard input; a token is never an argument,
+    /// which every user of the machine could read
+    #[arg(long, group = "what")]
+    token_stdin: bool,
+    /// Take back everything that was issued to a client
+    #[arg(long, group = "what", value_name = "ID")]
+    client: Option<String>,
+    /// Take back everything that was issued for a resource
+    #[arg(long, group = "what", value_name = "ID")]
+    resource: Option<String>,
+    /// Take back everything
+    #[arg(long, group = "what")]
+    all: bool,
+    /// Only what was issued before this instant, such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "token_stdin", value_parser = instant)]
+    before: Option<Time>,
+    /// Only show what would happen
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn instant(text: &str) -> Result<Time, String> {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "write an instant in RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())?;
+    let micros = parsed.unix_timestamp_nanos() / 1000;
+    i64::try_from(micros).map(Time::from_micros).map_err(|_| "that is too far away".to_owned())
+}
+
+impl Revoke {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
+        let what = match (self.token_stdin, self.client, self.resource) {
+            (true, ..) => What::Token(token()?),
+            (_, Some(client), _) => What::Client(client),
+            (_, _, Some(resource)) => What::Resource(resource),
+            (false, None, None) => What::Everything,
+        };
+        let intent = if self.dry_run { Intent::Look } else { Intent::Act };
+        let Context { desk, now } = context(global, intent).await?;
+        let view = desk.revoke(&what, self.before, now, self.dry_run).await?;
+        if global.json {
+            return print_json(&view);
+        }
+        println!("{}", sentence(&view));
+        Ok(())
+    }
+}
+
+fn token() -> Result<String, Exit> {
+    let mut text = Zeroizing::new(String::new());
+    let stdin = std::io::stdin().lock();
+    stdin
+        .take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(|_| Exit::Failed("standard input holds no token: it is not text".to_owned()))?;
+    Ok(text.trim().to_owned())
+}
+
+fn sentence(view: &RevocationView) -> String {
+    let what = match view.kind {
+        "token" => format!("the token {}", view.key),
+        "everything" => "everything".to_owned(),
+        kind => format!("everything of {kind} {}", view.key),
+    };
+    let before = view.issued_before.as_ref();
+    let before = before.map(|at| format!(" issued before {at}")).unwrap_or_default();
+    let asked = "Resource servers that check signatures themselves and never ask";
+    let until = &view.accepted_without_asking_until;
+    match &view.obeyed_within {
+        Some(bound) => format!(
+            "revoked: {what}{before}. Introspection on every replica obeys within {bound}.\n{asked} \
+             may accept it until {until}"
+        ),
+        None => format!(
+            "would revoke: {what}{before}. {asked} could accept it until {until}. Nothing was done"
+        ),
+    }
+}

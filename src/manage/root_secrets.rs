@@ -1,0 +1,121 @@
+//! The root-secret file: look at it, add, promote and drop.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Desk, ManageError, shown};
+use crate::domain::Time;
+use crate::secret::{SecretId, file};
+use crate::store::audit::{self, Action, Event};
+use crate::store::{keys, root_secrets, secrets};
+
+/// A root secret as operators see it; never the secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct RootSecretView {
+    /// Its id.
+    pub id: u8,
+    /// `seals`, `opens`, or `gone` if it is not in the file.
+    pub role: &'static str,
+    /// So many signing keys are sealed and vouched for under it.
+    pub keys: usize,
+    /// So many client secrets are stored under it.
+    pub client_secrets: usize,
+    /// Since when it is known to be stolen.
+    pub compromised_at: Option<String>,
+    /// Since when it is out of the file.
+    pub dropped_at: Option<String>,
+}
+
+impl Desk {
+    /// Every root secret that is in the file, in use, or out of use.
+    pub async fn root_secrets(&self) -> Result<Vec<RootSecretView>, ManageError> {
+        let keys = keys::load(&self.db).await?;
+        let stored = secrets::load(&self.db).await?;
+        let retired = root_secrets::load(&self.db).await?;
+        let set = self.secrets.now();
+        let in_file: Vec<u8> = set.ids().iter().map(|id| id.0).collect();
+        let mut ids: BTreeSet<u8> = in_file.iter().copied().collect();
+        ids.extend(keys.iter().map(|row| row.material.secret_id));
+        ids.extend(stored.iter().map(|one| one.pepper.0));
+        ids.extend(retired.iter().map(|one| one.id.0));
+        let view = |id: u8| {
+            let known = retired.iter().find(|one| one.id.0 == id);
+            RootSecretView {
+                id,
+                role: match () {
+                    () if set.current().0 == id => "seals",
+                    () if in_file.contains(&id) => "opens",
+                    () => "gone",
+                },
+                keys: keys.iter().filter(|row| row.material.secret_id == id).count(),
+                client_secrets: stored.iter().filter(|one| one.pepper.0 == id).count(),
+                compromised_at: known.and_then(|one| one.compromised_at).map(shown),
+                dropped_at: known.and_then(|one| one.dropped_at).map(shown),
+            }
+        };
+        Ok(ids.into_iter().map(view).collect())
+    }
+
+    /// Adds a fresh root secret to the file, under an id that was never used: it opens, and seals
+    /// nothing until it is promoted. Returns its id.
+    pub async fn add_root_secret(&self) -> Result<SecretId, ManageError> {
+        let mut used: BTreeSet<u8> = self.root_secrets().await?.iter().map(|one| one.id).collect();
+        for row in keys::load(&self.db).await? {
+            used.extend(row.material.sealed_before);
+        }
+        let next = used.last().copied().unwrap_or(0).checked_add(1).ok_or_else(|| {
+            ManageError::invalid("all 255 ids were used; an id is never used for a second secret")
+        })?;
+        file::add(self.secrets.path(), SecretId(next))?;
+        Ok(SecretId(next))
+    }
+
+    /// Lets a root secret seal from now on; running replicas seal everything anew under it.
+    pub fn promote_root_secret(&self, id: SecretId) -> Result<(), ManageError> {
+        if self.root_secret_is_stolen(id) {
+            return Err(ManageError::invalid(format!(
+                "root secret {} is known to be stolen: add a fresh one and promote that",
+                id.0
+            )));
+        }
+        Ok(file::promote(self.secrets.path(), id)?)
+    }
+
+    fn root_secret_is_stolen(&self, id: SecretId) -> bool {
+        self.secrets.now().distrusts(id)
+    }
+
+    /// Takes a root secret out of the file, once nothing is left that only it opens.
+    pub async fn drop_root_secret(&self, id: SecretId, now: Time) -> Result<(), ManageError> {
+        let all = self.root_secrets().await?;
+        let found = all.iter().find(|one| one.id == id.0 && one.role != "gone");
+        let missing = || ManageError::NotFound { kind: "secrets", id: id.0.to_string() };
+        let found = found.ok_or_else(missing)?;
+        if found.role == "seals" {
+            return Err(ManageError::invalid(format!(
+                "root secret {} seals whatever is made: promote another one first",
+                id.0
+            )));
+        }
+        if found.keys > 0 || found.client_secrets > 0 {
+            return Err(ManageError::invalid(format!(
+                "{} signing keys and {} client secrets are still under root secret {}. Running \
+                 replicas seal keys anew within seconds; a client secret moves when it is next \
+                 used: see `jeton client list` for those that were not, give those clients new \
+                 secrets or delete them, and try again",
+                found.keys, found.client_secrets, id.0
+            )));
+        }
+        // First it is noted that the id is used up; a file that still holds it does no harm.
+        self.db
+            .write(async |tx| {
+                root_secrets::dropped(tx, id, now).await?;
+                let event = Event::new(Action::RootSecretDropped, &self.actor, now);
+                audit::add(tx, &Event { detail: json!({ "id": id.0 }), ..event }).await
+            })
+            .await?;
+        Ok(file::drop(self.secrets.path(), id)?)
+    }
+}

@@ -1,0 +1,97 @@
+//! The root secrets of a running process: read again when their file changes, so that a secret can
+//! be added, promoted and dropped without a restart.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::{RootSecretError, RootSecrets, SecretId, file};
+
+/// What tells that a file was changed or replaced, also behind a link.
+type Mark = (u64, u64, i64, i64, u64);
+
+/// The root secrets now, and where they come from.
+#[derive(Debug)]
+pub struct Vault {
+    path: PathBuf,
+    issuer: String,
+    now: ArcSwap<RootSecrets>,
+    seen: Mutex<Option<Mark>>,
+    /// The set without what the file has lost, once nothing in memory needs that any more.
+    next: Mutex<Option<RootSecrets>>,
+}
+
+impl Vault {
+    /// Reads the file for the first time.
+    pub fn open(path: PathBuf, issuer: &str) -> Result<Self, RootSecretError> {
+        let seen = mark(&path);
+        let now = ArcSwap::from_pointee(file::load(&path, issuer)?);
+        Ok(Self {
+            path,
+            issuer: issuer.to_owned(),
+            now,
+            seen: Mutex::new(seen),
+            next: Mutex::new(None),
+        })
+    }
+
+    /// The set as last read.
+    pub fn now(&self) -> Arc<RootSecrets> {
+        self.now.load_full()
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Reads the file again if it has changed; true if the set is another one now. A file that
+    /// cannot be used changes nothing, and is reported once: what is in memory goes on to work.
+    ///
+    /// What the file has gained opens at once. What it has lost goes on to open until
+    /// [`Vault::settle`]: memory still holds what was stored under it.
+    pub fn reread(&self) -> Result<bool, RootSecretError> {
+        let found = mark(&self.path);
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == found {
+                return Ok(false);
+            }
+            *seen = found;
+        }
+        let fresh = file::load(&self.path, &self.issuer)?;
+        let now = self.now();
+        let fresh = fresh.distrusting(now.distrusted());
+        self.now.store(Arc::new(fresh.with_older(&now)));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok(true)
+    }
+
+    /// Forgets what the file has lost: everything in memory was loaded anew since.
+    pub fn settle(&self) {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(next) = next {
+            let stolen = self.now().distrusted();
+            self.now.store(Arc::new(next.distrusting(stolen)));
+        }
+    }
+
+    /// Marks the ids that are known to be stolen; true if that is news.
+    pub fn distrust(&self, stolen: &[SecretId]) -> bool {
+        let now = self.now();
+        let same =
+            stolen.len() == now.distrusted().len() && stolen.iter().all(|id| now.distrusts(*id));
+        if !same {
+            self.now.store(Arc::new(now.distrusting(stolen.iter().copied())));
+        }
+        !same
+    }
+}
+
+fn mark(path: &std::path::Path) -> Option<Mark> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+}
