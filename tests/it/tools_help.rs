@@ -19,11 +19,10 @@ fn words(line: &str) -> Vec<String> {
     for c in line.chars() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.push(c),
             (None, '"' | '\'') => quote = Some(c),
             (None, ';' | '|' | '<' | '>' | '#') => break,
             (None, ' ') => words.push(std::mem::take(&mut word)),
-            (None, c) => word.push(c),
+            (_, c) => word.push(c),
         }
     }
     words.push(word);
