@@ -12,7 +12,7 @@
 //!    │  ├──────────┐
 //!  store/   SQL   keys/   signing, sealing, JWKs
 //!    └──────┬──────┘
-//!  clock, secret, hashing, error, config, limits, telemetry     leaves
+//!  clock, secret, hashing, error, config, limits, telemetry, outbound     leaves
 //!    │
 //!  domain/    the words, and every decision that needs nothing but them
 //! ```
@@ -33,6 +33,7 @@ pub mod keys;
 pub mod limits;
 pub mod manage;
 pub mod mirror;
+pub mod outbound;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -28,3 +28,7 @@ create table root_secrets (
 -- Earlier root secrets that the private half was sealed under, as a list of ids: whoever stole one
 -- of those may have opened it then.
 alter table signing_keys add column sealed_before text not null default '';
+
+-- Who looks something up in the trail knows the client or the request.
+create index audit_events_by_client on audit_events (client_id, at);
+create index audit_events_by_request on audit_events (request_id);

@@ -3,7 +3,9 @@
 mod prepare;
 mod servers;
 
-pub use prepare::{COMMAND, check_schema, claim, data_directory, desk, open, wait_for_database};
+pub use prepare::{
+    COMMAND, check_schema, claim, data_directory, desk, open, pooler, wait_for_database,
+};
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -32,8 +32,13 @@ pub async fn open(database: &config::Database) -> Result<Db, Exit> {
         let directory = Path::new(path).parent().filter(|path| !path.as_os_str().is_empty());
         directory.map_or(Ok(()), data_directory)?;
     }
-    let pooler = if database.transaction_pooler { Pooler::Transaction } else { Pooler::None };
+    let pooler = pooler(database);
     Ok(Db::open(&Open { url, connections: database.pool, pooler }).await?)
+}
+
+/// What is configured to stand between us and Postgres.
+pub const fn pooler(database: &config::Database) -> Pooler {
+    if database.transaction_pooler { Pooler::Transaction } else { Pooler::None }
 }
 
 /// Makes a data directory, if there is none, for its owner alone: what lies in it (an embedded

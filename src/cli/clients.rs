@@ -17,32 +17,41 @@ use crate::secret::WrittenSecret;
 #[derive(Debug, Subcommand)]
 pub(super) enum Clients {
     /// Register a client; a confidential one gets a secret, which is shown this once
-    #[command(after_help = "Example:\n  jeton client create app --resource \
-                            https://api.example.test/ --scope read")]
+    #[command(after_help = "Examples:
+  jeton client create app --resource \
+                            https://api.example.test/ --scope read
+  jeton client create app \
+                            --resource https://api.example.test/ --secret-stdin < secret")]
     Create(Box<Create>),
     /// Show all clients
+    #[command(after_help = "Examples:\n  jeton client list\n  jeton client list --json")]
     List,
     /// Show one client with its secrets' ages
+    #[command(after_help = "Example:\n  jeton client show app")]
     Show {
         /// Its identifier
         id: String,
     },
     /// Switch a client off: it can no longer authenticate, on any replica, within seconds
+    #[command(after_help = "Example:\n  jeton client disable app")]
     Disable {
         /// Its identifier
         id: String,
     },
     /// Switch a client on again
+    #[command(after_help = "Example:\n  jeton client enable app")]
     Enable {
         /// Its identifier
         id: String,
     },
     /// Delete a client with its secrets
+    #[command(after_help = "Example:\n  jeton client delete app")]
     Delete {
         /// Its identifier
         id: String,
     },
     /// Give a client a new secret, shown this once; the present one works for another day
+    #[command(after_help = "Example:\n  jeton client rotate-secret app")]
     RotateSecret {
         /// Its identifier
         id: String,

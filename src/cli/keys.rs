@@ -19,6 +19,7 @@ use crate::manage::keys::{ForecastView, KeyView};
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     /// Show every key: its stage, what comes next and when, and a timeline
+    #[command(after_help = "Examples:\n  jeton keys list\n  jeton keys list --json")]
     List,
     /// Show what will happen if nobody intervenes
     #[command(after_help = "Example:\n  jeton keys plan --days 90")]
@@ -28,17 +29,24 @@ pub(super) enum Keys {
         days: u32,
     },
     /// Bring the next rotation forward to the earliest instant that breaks no verifier
+    #[command(after_help = "Examples:\n  jeton keys rotate\n  jeton keys rotate --algorithm RS256")]
     Rotate {
         /// The line [default: the first of keys.algorithms]
         #[arg(long, value_name = "ALG")]
         algorithm: Option<Algorithm>,
     },
     /// Keep a key in the JWKS beyond its time
+    #[command(
+        after_help = "Example:\n  jeton keys hold kfAjnlc_eUIUnz5CZ9sYMqN1xPYJxNjGmJ9TwjH-FvU"
+    )]
     Hold {
         /// The key
         kid: String,
     },
     /// Let a held key go
+    #[command(
+        after_help = "Example:\n  jeton keys release kfAjnlc_eUIUnz5CZ9sYMqN1xPYJxNjGmJ9TwjH-FvU"
+    )]
     Release {
         /// The key
         kid: String,
@@ -56,6 +64,7 @@ pub(super) enum Keys {
     /// Bring in a private key that another issuer signed with, so that moving to Jeton breaks no
     /// verifier. Before the first `serve` it becomes the first active key of its line; later it
     /// queues behind the last one. Its kid is its RFC 7638 thumbprint
+    #[command(after_help = "Example:\n  jeton keys import old-issuer.pem --algorithm RS256")]
     Import {
         /// An unencrypted private key in PEM form; destroy the file afterwards
         file: PathBuf,

@@ -5,20 +5,27 @@
 #![expect(clippy::print_stdout, reason = "printing is what a command line is for")]
 
 mod apply;
+mod audit;
 mod clients;
+mod completions;
+mod config;
 mod context;
 mod dev;
+mod doctor;
+mod findings;
 mod keys;
 mod resources;
 mod revoke;
 mod secrets;
 mod serve;
 mod table;
+mod token;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use crate::clock::Clock;
@@ -29,7 +36,13 @@ use crate::{app, telemetry};
 
 /// A standalone OAuth 2 token issuer.
 #[derive(Debug, Parser)]
-#[command(name = "jeton", version, about, after_help = "Try it: jeton serve --dev")]
+#[command(
+    name = "jeton",
+    version,
+    about,
+    after_help = "Examples:\n  jeton serve --dev\n  jeton doctor \
+             --config /etc/jeton.toml\n  jeton help client create"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -58,32 +71,70 @@ enum Command {
                             --apply test.toml --ready-file ready.json")]
     Serve(serve::Serve),
     /// Bring the database's schema up to date; any number may run at once
+    #[command(after_help = "Example:\n  jeton migrate --config /etc/jeton.toml")]
     Migrate,
     /// Bring clients and resources to what a file says
     #[command(after_help = "Example:\n  jeton apply -f clients.toml --dry-run")]
     Apply(apply::Apply),
     /// Clients: the programs that ask for tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton client list")]
     Client(clients::Clients),
     /// Resources: the APIs that tokens are for
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton resource list")]
     Resource(resources::Resources),
     /// Signing keys and their rotation
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  jeton keys list")]
     Keys(keys::Keys),
     /// The root secrets, which seal signing keys and client secrets
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  jeton secrets generate --out data/root-secrets"
+    )]
     Secrets(secrets::Secrets),
     /// Take tokens back: one, or everything of a client or a resource, or everything
     #[command(after_help = "Examples:\n  jeton revoke --token-stdin < token\n  jeton revoke \
                             --client app --dry-run\n  jeton revoke --all --before \
                             2026-01-31T12:00:00Z")]
     Revoke(revoke::Revoke),
+    /// The audit trail: what happened to clients, resources and keys, and who did it
+    #[command(subcommand, after_help = "Example:\n  jeton audit list")]
+    Audit(audit::Audit),
+    /// Settings: check them, and see which are in effect
+    #[command(subcommand, after_help = "Example:\n  jeton config show")]
+    Config(config::Config),
+    /// Look at everything that a server needs: files, database, clock, root secrets, keys. Nothing is
+    /// changed; exit status 1 if something is wrong
+    #[command(after_help = "Examples:\n  jeton doctor --config /etc/jeton.toml\n  jeton doctor \
+                            --json")]
+    Doctor,
+    /// Tokens that somebody wonders about, read from standard input
+    #[command(subcommand, after_help = "Example:\n  jeton token inspect - < token")]
+    Token(token::Tokens),
+    /// Print a script that completes jeton's commands in a shell
+    #[command(after_help = "Example:\n  jeton completions bash > \
+                            /etc/bash_completion.d/jeton")]
+    Completions(completions::Completions),
+}
+
+/// The command line as data: for completions, and for tests that hold the help to its promises.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // The library's message would repeat the token.
+        Err(error)
+            if error.use_stderr()
+                && std::env::args_os().any(|arg| looks_like_token(&arg.to_string_lossy())) =>
+        {
+            report(&Exit::Failed(token::NEVER_AN_ARGUMENT.to_owned()));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let outcome = actix_web::rt::System::new().block_on(run(cli));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +143,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit.status())
         }
     }
+}
+
+/// Every JWT begins so: it is `{"` in base64url.
+fn looks_like_token(argument: &str) -> bool {
+    argument.contains("eyJ")
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a process that cannot go on")]
@@ -110,14 +166,24 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Keys(keys) => keys.run(global).await,
         Command::Secrets(secrets) => secrets.run(global).await,
         Command::Revoke(revoke) => revoke.run(global).await,
+        Command::Audit(audit) => audit.run(global).await,
+        Command::Config(config) => config.run(global),
+        Command::Doctor => doctor::run(global).await,
+        Command::Token(token) => token.run(global).await,
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+impl Global {
+    /// Where settings come from, with the defaults of a mode.
+    fn sources(&self, defaults: Vec<(&'static str, String)>) -> Sources {
+        Sources { file: self.config.clone(), data_dir: self.data_dir.clone(), defaults }
     }
 }
 
 /// Reads the settings, with the defaults of a mode.
 fn settings(global: &Global, defaults: Vec<(&'static str, String)>) -> Result<Settings, Exit> {
-    let sources =
-        Sources { file: global.config.clone(), data_dir: global.data_dir.clone(), defaults };
-    Ok(Settings::load(&sources)?)
+    Ok(Settings::load(&global.sources(defaults))?)
 }
 
 async fn migrate_schema(global: &Global) -> Result<(), Exit> {
@@ -139,16 +205,28 @@ async fn migrate_schema(global: &Global) -> Result<(), Exit> {
 
 /// Says what was done: a sentence for people, an object for programs.
 fn say(global: &Global, done: &serde_json::Value, sentence: &str) -> Result<(), Exit> {
-    if global.json {
-        return print_json(done);
+    if global.json { print_json(done) } else { print(sentence) }
+}
+
+/// Prints lines on standard output. Whoever reads them may have seen enough (`| head`): that is no
+/// failure, and `println!` would panic.
+fn print(lines: &str) -> Result<(), Exit> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{lines}").and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
-    println!("{sentence}");
-    Ok(())
+}
+
+/// Says something that is not a result.
+#[expect(clippy::print_stderr, reason = "standard output belongs to results")]
+fn note(sentence: &str) {
+    eprintln!("jeton: {sentence}");
 }
 
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
     let text = serde_json::to_string_pretty(value);
-    println!("{}", text.map_err(|error| Exit::Failed(error.to_string()))?);
-    Ok(())
+    print(&text.map_err(|error| Exit::Failed(error.to_string()))?)
 }

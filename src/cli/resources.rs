@@ -23,13 +23,16 @@ pub(super) enum Resources {
         scopes: Vec<String>,
     },
     /// Show all resources
+    #[command(after_help = "Example:\n  jeton resource list")]
     List,
     /// Show one resource
+    #[command(after_help = "Example:\n  jeton resource show https://api.example.test/")]
     Show {
         /// Its identifier
         id: String,
     },
     /// Delete a resource that no client uses any more
+    #[command(after_help = "Example:\n  jeton resource delete https://api.example.test/")]
     Delete {
         /// Its identifier
         id: String,

@@ -70,19 +70,9 @@ impl Serve {
     }
 
     fn settings(&self, global: &Global) -> Result<Settings, Exit> {
-        let free = || "127.0.0.1:0".to_owned();
-        let mut defaults = Vec::new();
-        if self.dev || self.ephemeral {
-            defaults.push(("server.drain_delay", "0s".to_owned()));
-        }
-        if self.ephemeral {
-            defaults.push(("server.public", free()));
-            defaults.push(("server.operations", free()));
-        }
-        let mut settings = settings(global, defaults)?;
-        if self.dev && settings.issuer.is_none() && settings.server.public.port() != 0 {
-            let name = format!("http://localhost:{}", settings.server.public.port());
-            settings.issuer = Issuer::parse(&name).ok();
+        let mut settings = settings(global, defaults(self.dev, self.ephemeral))?;
+        if self.dev {
+            name_for_development(&mut settings);
         }
         if self.ephemeral {
             // Whatever the environment says: its database is gone afterwards.
@@ -91,12 +81,7 @@ impl Serve {
         if self.dev || self.ephemeral {
             dev::check(&settings, if self.dev { "--dev" } else { "--ephemeral" })?;
         } else if settings.issuer.is_none() {
-            return Err(Exit::Refused(
-                "the setting `issuer` is missing: the https URL under which apps reach this \
-                 server; set it in a --config file or as JETON__ISSUER. To try Jeton without any \
-                 configuration, run `jeton serve --dev`"
-                    .to_owned(),
-            ));
+            return Err(Exit::Refused(NO_ISSUER.to_owned()));
         }
         Ok(settings)
     }
@@ -135,6 +120,33 @@ impl Serve {
             println!("{}", dev::welcome(running, data_dir));
         }
         Ok(())
+    }
+}
+
+/// What a server without a name is told.
+pub(super) const NO_ISSUER: &str = "the setting `issuer` is missing: the https URL under which apps reach this server; set it in \
+     a --config file or as JETON__ISSUER. To try Jeton without any configuration, run `jeton serve \
+     --dev`";
+
+/// The settings of a mode, which everything else wins over.
+pub(super) fn defaults(dev: bool, ephemeral: bool) -> Vec<(&'static str, String)> {
+    let free = || "127.0.0.1:0".to_owned();
+    let mut defaults = Vec::new();
+    if dev || ephemeral {
+        defaults.push(("server.drain_delay", "0s".to_owned()));
+    }
+    if ephemeral {
+        defaults.push(("server.public", free()));
+        defaults.push(("server.operations", free()));
+    }
+    defaults
+}
+
+/// A development server that nobody has named takes its name from its port.
+pub(super) fn name_for_development(settings: &mut Settings) {
+    if settings.issuer.is_none() && settings.server.public.port() != 0 {
+        let name = format!("http://localhost:{}", settings.server.public.port());
+        settings.issuer = Issuer::parse(&name).ok();
     }
 }
 

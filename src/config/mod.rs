@@ -7,6 +7,7 @@
 mod check;
 mod rate;
 mod reader;
+mod show;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use crate::domain::schedule::Policy;
 use crate::domain::{Algorithm, Issuer};
 pub use rate::Rate;
 use reader::Reader;
+
+pub use show::{Origin, Setting};
 
 /// The text of `config/default.toml`.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -165,6 +168,11 @@ pub struct Log {
 impl Settings {
     /// Reads every source and checks the whole.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Ok(Self::explain(sources)?.0)
+    }
+
+    /// The same, with every setting as it is in effect and where it comes from.
+    pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let mut reader = Reader::new(sources)?;
         let issuer =
             reader.optional("issuer", |text| Issuer::parse(text).map_err(|e| e.to_string()));
@@ -215,8 +223,9 @@ impl Settings {
             limits,
             log,
         };
-        reader.finish(|problems| check::whole(&settings, problems))?;
-        Ok(settings)
+        let found = reader.finish(|problems| check::whole(&settings, problems))?;
+        let found = show::effective(&settings, found);
+        Ok((settings, found))
     }
 }
 

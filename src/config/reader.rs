@@ -9,11 +9,15 @@ use config::{Config, Environment, File, FileFormat, Value, ValueKind};
 use ipnet::IpNet;
 
 use super::rate::{self, Rate};
+use super::show::{Origin, Setting};
 use super::{DEFAULT, Problems, Sources};
 
 pub(super) struct Reader {
     merged: Config,
+    /// Each source by itself, lowest first: who set what.
+    layers: Vec<(Origin, Config)>,
     known: HashSet<String>,
+    found: Vec<Setting>,
     problems: Vec<String>,
 }
 
@@ -28,19 +32,35 @@ impl Reader {
             builder = builder.set_default(key, value.as_str()).map_err(failed)?;
         }
         let mode = builder.build().map_err(failed)?;
-        let mut builder = Config::builder()
-            .add_source(File::from_str(DEFAULT, FileFormat::Toml))
-            .add_source(mode);
+        let text = |text: &str| {
+            let source = File::from_str(text, FileFormat::Toml);
+            Config::builder().add_source(source).build().map_err(failed)
+        };
+        let mut layers = vec![(Origin::Default, text(DEFAULT)?), (Origin::Mode, mode)];
         if let Some(file) = &sources.file {
-            let text = read_file(file).map_err(|problem| Problems(vec![problem]))?;
-            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+            let read = read_file(file).map_err(|problem| Problems(vec![problem]))?;
+            layers.push((Origin::File, text(&read)?));
         }
         // With `__` behind the prefix, the variables that Kubernetes makes up for a Service named
         // jeton (JETON_PORT=…) are not taken for settings.
         let environment = Environment::with_prefix("JETON").prefix_separator("__").separator("__");
-        builder = builder.add_source(environment);
-        let merged = builder.build().map_err(failed)?;
-        Ok(Self { merged, known: HashSet::new(), problems: Vec::new() })
+        let environment = Config::builder().add_source(environment).build().map_err(failed)?;
+        layers.push((Origin::Environment, environment));
+        let merged = layers
+            .iter()
+            .fold(Config::builder(), |builder, (_, layer)| builder.add_source(layer.clone()))
+            .build()
+            .map_err(failed)?;
+        let (known, found) = (HashSet::new(), Vec::new());
+        Ok(Self { merged, layers, known, found, problems: Vec::new() })
+    }
+
+    /// Remembers a setting's value for whoever asks what is in effect.
+    fn note(&mut self, key: &str, value: Option<String>) {
+        let sets = |layer: &Config| layer.get::<Value>(key).is_ok();
+        let layer = self.layers.iter().rev().find(|(_, layer)| sets(layer));
+        let source = layer.map_or(Origin::Default, |(origin, _)| *origin);
+        self.found.push(Setting { key: key.to_owned(), value, source });
     }
 
     /// Notes that a setting is wrong.
@@ -53,8 +73,14 @@ impl Reader {
     fn raw(&mut self, key: &str) -> Option<String> {
         self.known.insert(key.to_owned());
         match self.merged.get_string(key) {
-            Ok(text) if !text.is_empty() => Some(text),
-            Err(config::ConfigError::NotFound(_)) => None,
+            Ok(text) if !text.is_empty() => {
+                self.note(key, Some(text.clone()));
+                Some(text)
+            }
+            Err(config::ConfigError::NotFound(_)) => {
+                self.note(key, None);
+                None
+            }
             _ => {
                 self.problem(key, "it is empty, or not a single value");
                 None
@@ -159,6 +185,7 @@ impl Reader {
             }
             _ => Vec::new(),
         };
+        self.note(key, Some(items.join(", ")));
         let mut parsed = Vec::new();
         for item in items.iter().filter(|item| !item.is_empty()) {
             match parse(item) {
@@ -169,8 +196,12 @@ impl Reader {
         parsed
     }
 
-    /// Refuses unknown keys, runs the checks across settings, and reports everything.
-    pub(super) fn finish(mut self, check: impl FnOnce(&mut Vec<String>)) -> Result<(), Problems> {
+    /// Refuses unknown keys, runs the checks across settings, and reports everything that is wrong,
+    /// or else every setting that was found.
+    pub(super) fn finish(
+        mut self,
+        check: impl FnOnce(&mut Vec<String>),
+    ) -> Result<Vec<Setting>, Problems> {
         let mut found = Vec::new();
         leaves("", &self.merged.cache, &mut found);
         for key in found {
@@ -182,7 +213,7 @@ impl Reader {
         if self.problems.is_empty() {
             check(&mut self.problems);
         }
-        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() { Ok(self.found) } else { Err(Problems(self.problems)) }
     }
 }
 

@@ -67,13 +67,20 @@ impl Issuer {
         self.loopback
     }
 
+    /// Its scheme, host and port: what comes before its path.
+    pub fn origin(&self) -> &str {
+        let text = self.text.trim_end_matches('/');
+        text.strip_suffix(&self.path).unwrap_or(text)
+    }
+
     /// The absolute URL of one of our paths. `path` begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.text.trim_end_matches('/'))
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL leads to this machine only: there, and nowhere else, plain http will do.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -98,6 +105,8 @@ mod tests {
             assert_eq!(Issuer::parse(text).unwrap().as_str(), text);
         }
         assert_eq!(Issuer::parse("https://id.example/t/").unwrap().path(), "/t");
+        assert_eq!(Issuer::parse("https://id.example/t/1").unwrap().origin(), "https://id.example");
+        assert_eq!(Issuer::parse("https://id.example/").unwrap().origin(), "https://id.example");
         let url = Issuer::parse("https://id.example/").unwrap().url("/oauth2/token");
         assert_eq!(url, "https://id.example/oauth2/token");
     }

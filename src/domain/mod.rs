@@ -21,6 +21,7 @@ pub mod signing_key;
 pub mod time;
 pub mod token;
 pub mod token_id;
+pub mod when;
 
 pub use algorithm::Algorithm;
 pub use caller::{Budget, Endpoint, Network, Spent};
@@ -37,6 +38,7 @@ pub use signing_key::{SigningKey, Stage, Times};
 pub use time::Time;
 pub use token::AccessClaims;
 pub use token_id::TokenId;
+pub use when::When;
 
 /// Why a value was refused when it was parsed. The text is for the person who wrote the value; it
 /// never repeats the value itself, which may be hostile.

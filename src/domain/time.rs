@@ -41,6 +41,12 @@ impl Time {
         Duration::from_micros(self.0.abs_diff(other.0))
     }
 
+    /// Reads RFC 3339, with whatever offset.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).ok().map(Self)
+    }
+
     /// As people and logs read it: RFC 3339 in UTC, to the second.
     pub fn rfc3339(self) -> String {
         OffsetDateTime::from_unix_timestamp(self.seconds())

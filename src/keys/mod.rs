@@ -4,6 +4,7 @@
 //! verifier compares byte for byte (header, integer times) we write ourselves, because the library
 //! would write `EdDSA` for `Ed25519` and times as floats.
 
+mod foreign;
 mod header;
 mod jwk;
 mod private;

@@ -2,14 +2,18 @@
 //! skin over it, the admin API will be another; neither decides anything itself.
 
 pub mod apply;
+pub mod audit;
 pub mod clients;
 pub mod describe;
+pub mod doctor;
 pub mod emergency;
+pub mod finding;
 pub mod keys;
 pub mod notes;
 pub mod resources;
 pub mod revoke;
 pub mod root_secrets;
+pub mod token;
 
 use std::sync::Arc;
 use std::time::Duration;

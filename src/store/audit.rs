@@ -14,9 +14,15 @@ statements! {
         "insert into audit_events
              (id, at, action, actor, reason, client_id, resource, kid, request_id, detail)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    AUDIT_LATEST on Both =
-        "select at, action, actor, reason, client_id, resource, kid, request_id, detail
-         from audit_events order by id desc limit $1";
+    AUDIT_LIST on Both =
+        "select id, at, action, actor, reason, client_id, resource, kid, request_id, detail
+         from audit_events
+         where at >= $1 and at < $2
+           and (cast($3 as text) is null or client_id = $3)
+           and (cast($4 as text) is null or action = $4)
+           and (cast($5 as text) is null or reason = $5)
+           and (cast($6 as text) is null or request_id = $6)
+         order by at desc, id desc limit $7";
 }
 
 /// A kind of security event.
@@ -168,6 +174,8 @@ pub async fn add(tx: &mut Tx, event: &Event<'_>) -> Result<(), StoreError> {
 /// An event as it stands in the trail.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Recorded {
+    /// The row's name.
+    pub id: Uuid,
     /// When, in microseconds.
     pub at: i64,
     /// What.
@@ -188,7 +196,50 @@ pub struct Recorded {
     pub detail: Json<Value>,
 }
 
-/// The latest events, newest first.
-pub async fn latest(db: &Db, count: i64) -> Result<Vec<Recorded>, StoreError> {
-    db.all(&AUDIT_LATEST, args![count]).await
+/// Which events to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter<'a> {
+    /// Not before.
+    pub since: Time,
+    /// Before.
+    pub until: Time,
+    /// Of one client.
+    pub client: Option<&'a str>,
+    /// Of one kind.
+    pub action: Option<&'a str>,
+    /// For one reason.
+    pub reason: Option<&'a str>,
+    /// Of one request.
+    pub request: Option<&'a str>,
+    /// So many at most, the latest.
+    pub limit: u32,
+}
+
+impl Filter<'_> {
+    /// The latest events of whatever kind.
+    pub const fn latest(limit: u32) -> Self {
+        Self {
+            since: Time::from_micros(i64::MIN),
+            until: Time::from_micros(i64::MAX),
+            client: None,
+            action: None,
+            reason: None,
+            request: None,
+            limit,
+        }
+    }
+}
+
+/// The events that a filter lets through, newest first.
+pub async fn list(db: &Db, filter: &Filter<'_>) -> Result<Vec<Recorded>, StoreError> {
+    let args = args![
+        filter.since.micros(),
+        filter.until.micros(),
+        filter.client,
+        filter.action,
+        filter.reason,
+        filter.request,
+        i64::from(filter.limit),
+    ];
+    db.all(&AUDIT_LIST, args).await
 }

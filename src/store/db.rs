@@ -172,6 +172,14 @@ impl Db {
         matches!(self.pool, Pool::Postgres { .. })
     }
 
+    /// The pool of Postgres, for what must look at single connections.
+    pub(super) const fn postgres(&self) -> Option<&PgPool> {
+        match &self.pool {
+            Pool::Postgres { pool, .. } => Some(pool),
+            Pool::Sqlite { .. } => None,
+        }
+    }
+
     /// Connections open and idle, for the metric.
     pub fn connections(&self) -> (u32, usize) {
         match &self.pool {

@@ -9,6 +9,7 @@ pub mod applied;
 pub mod audit;
 pub mod clients;
 pub mod db;
+pub mod doctor;
 mod error;
 mod failpoint;
 pub mod instance;
@@ -68,6 +69,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         applied::STATEMENTS,
         audit::STATEMENTS,
         clients::STATEMENTS,
+        doctor::STATEMENTS,
         instance::STATEMENTS,
         keys::STATEMENTS,
         migrate::STATEMENTS,

@@ -12,11 +12,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
 
+/// Whether the settings of the log can be used.
+pub fn check_log(log: &Log) -> Result<(), String> {
+    filter(log).map(drop)
+}
+
+fn filter(log: &Log) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(&log.level).map_err(|error| format!("log.level: {error}; for example: info"))
+}
+
 /// Starts the log on standard error: standard output belongs to what commands print.
 pub fn start_log(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|error| format!("log.level: {error}; for example: info"))?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter(log)?);
     let started = match log.format {
         LogFormat::Json => registry
             .with(

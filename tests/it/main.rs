@@ -47,3 +47,8 @@ mod store;
 mod support;
 mod token_endpoint;
 mod tokens;
+mod tools_audit;
+mod tools_config;
+mod tools_doctor;
+mod tools_help;
+mod tools_token;

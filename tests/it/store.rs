@@ -12,7 +12,7 @@ use jeton::keys::{self, PrivateKey};
 use jeton::manage::apply::{ApplyFile, Options};
 use jeton::secret::{ClientSecret, SecretId};
 use jeton::store::applied::{self, AppliedField};
-use jeton::store::audit::{self, Action, Event};
+use jeton::store::audit::{self, Action, Event, Filter};
 use jeton::store::poll;
 use jeton::store::secrets::StoredSecret;
 use jeton::store::versions::{self, Part};
@@ -234,7 +234,7 @@ async fn the_audit_trail_keeps_every_column_and_lists_the_newest_first() {
     })
     .await
     .unwrap();
-    let latest = audit::latest(&db, 5).await.unwrap();
+    let latest = audit::list(&db, &Filter::latest(5)).await.unwrap();
     assert_eq!(latest.iter().map(|one| one.actor.as_str()).collect::<Vec<_>>(), ["late", "early"]);
     let one = &latest[0];
     let texts = [&one.reason, &one.client_id, &one.resource, &one.kid, &one.request_id];
@@ -242,7 +242,7 @@ async fn the_audit_trail_keeps_every_column_and_lists_the_newest_first() {
     assert_eq!(texts, [Reason::ClientAuthFailed.name(), "owner", "urn:r", "kid", "request"]);
     assert_eq!((one.at, &one.detail.0), (later.micros(), &json!({"a": [1]})));
     assert_eq!((latest[1].action.as_str(), &latest[1].reason), ("key_created", &None));
-    assert_eq!(audit::latest(&db, 1).await.unwrap().len(), 1);
+    assert_eq!(audit::list(&db, &Filter::latest(1)).await.unwrap().len(), 1);
 }
 
 #[actix_web::test]

@@ -6,8 +6,10 @@
 pub mod app;
 pub mod database;
 pub mod desk;
+pub mod fake;
 pub mod forge;
 pub mod http;
+pub mod pooler;
 pub mod process;
 pub mod proxy;
 pub mod refused;

@@ -99,6 +99,21 @@ pub fn jeton(args: &[&str], env: &[(&str, &str)]) -> Output {
     Command::new(JETON).args(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap()
 }
 
+/// The same with something on its standard input.
+pub fn jeton_reading(input: &str, args: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut child = Command::new(JETON)
+        .args(args)
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may refuse before it has read everything.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
 /// The address in a URL.
 pub fn address(url: &Value) -> String {
     let url = url::Url::parse(url.as_str().unwrap()).unwrap();
