@@ -85,6 +85,9 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
          Ask for more:\n\
          \x20 curl -s -u \"demo:$(cat {secret})\" -d grant_type=client_credentials \\\n\
          \x20      -d 'scope=read write' -d resource={RESOURCE} {token}\n\n\
+         Ask about it, and take it back:\n\
+         \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {introspect}\n\
+         \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {revoke}\n\n\
          What verifiers need:\n\
          \x20 curl -s {jwks}\n\
          \x20 curl -s {metadata}\n\n\
@@ -93,6 +96,8 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
          \x20 curl -s http://{operations}/metrics\n\n\
          Ctrl-C stops it. Everything lies in {data}; delete that to start afresh.\n",
         token = issuer.url("/oauth2/token"),
+        introspect = issuer.url("/oauth2/introspect"),
+        revoke = issuer.url("/oauth2/revoke"),
         jwks = issuer.url("/.well-known/jwks.json"),
         metadata = issuer.url("/.well-known/oauth-authorization-server"),
         operations = running.operations,
