@@ -24,6 +24,7 @@ fn every_command_of_the_readme_is_understood() {
         let line = line.trim_start_matches("$ ").trim_start_matches("target/debug/");
         let Some(arguments) = line.strip_prefix("jeton ") else { continue };
         let arguments = arguments.split(" #").next().unwrap();
+        let arguments = arguments.split(" <").next().unwrap();
         let mut arguments: Vec<_> = arguments.split_whitespace().collect();
         // What clap does not know it refuses before it comes to the help.
         arguments.push("--help");
