@@ -133,7 +133,7 @@ async fn a_token_that_is_over_revoked_foreign_or_for_something_else_is_an_invali
     claims["scope"] = "introspect".into();
     claims["sub"] = "somebody-else".into();
     let of_a_person = forge::signed_by_us(&app, TokenType::Access, claims.to_string().as_bytes());
-    let altered = caller.replacen("e", "f", 1);
+    let altered = caller.replacen('e', "f", 1);
     let unsigned = caller.rsplit_once('.').unwrap().0.to_owned() + ".";
     for (token, why) in [
         ("x.y.z", "garbage"),

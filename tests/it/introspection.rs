@@ -103,7 +103,7 @@ async fn what_is_no_token_at_all_is_inactive_and_never_an_error() {
     }
     let counted =
         app.refusals("token_unknown").await + app.refusals("token_signature_invalid").await;
-    assert!((counted - all.len() as f64).abs() < 0.1, "{counted}");
+    assert!((counted - f64::from(u32::try_from(all.len()).unwrap())).abs() < 0.1, "{counted}");
     assert!(app.is_active("rs", &good).await);
 }
 
@@ -449,7 +449,7 @@ async fn a_token_of_any_line_is_active_and_stays_so_when_its_key_retires() {
     assert!(app.is_active("rs", &token).await);
     let keys = app.running.service.mirror.keys();
     let (key, _) = keys.signer(Algorithm::Ed25519, app.clock.now()).unwrap();
-    let last = key.times.sign_until.since(app::START) - Duration::from_secs(1);
+    let last = (key.times.sign_until - Duration::from_secs(1)).since(app::START);
     app.advance(last).await;
     let late = app.access_token("app", "").await;
     app.advance(Duration::from_secs(300)).await;

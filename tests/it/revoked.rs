@@ -88,7 +88,9 @@ fn cause(act: &Revocation) -> Inactive {
 
 fn of(acts: &[Revocation]) -> Revoked {
     let mut revoked = Revoked::default();
-    acts.iter().for_each(|act| revoked.add(act));
+    for act in acts {
+        revoked.add(act);
+    }
     revoked
 }
 
