@@ -238,7 +238,8 @@ async fn an_emptied_outbox_is_filled_again_and_new_acts_find_their_place_in_it()
     app.beat().await;
     assert!(!app.is_active("rs", &token).await && !app.is_active("rs", &next).await);
     assert_eq!(rows(&app).len(), 41);
-    let numbers = app.database.sql("select cast(v as text) from revocations order by v");
+    let numbers =
+        app.database.sql("select cast(v as text) from revocations order by revocations.v");
     let head = app.database.sql("select cast(v as text) from revocation_head");
     assert_eq!(numbers.last(), head.first());
     assert!((metric(&app, "jeton_revocations_restored_total").await - 40.0).abs() < 0.1);
