@@ -461,6 +461,25 @@ async fn a_token_of_any_line_is_active_and_stays_so_when_its_key_retires() {
 }
 
 #[actix_web::test]
+async fn a_token_whose_key_turns_out_stolen_is_inactive_even_if_it_was_checked_before() {
+    let app = App::start().await;
+    let (seen_before, unseen) =
+        (app.access_token("app", "").await, app.access_token("app", "").await);
+    assert!(app.is_active("rs", &seen_before).await);
+    let kid = forge::header(&unseen)["kid"].as_str().unwrap().to_owned();
+    let stolen = format!("update signing_keys set compromised_at = 1 where kid = '{kid}'");
+    app.database.change(&stolen).await;
+    let told = "update versions set number = number + 1 where part = 'keys'";
+    app.database.change(told).await;
+    app.beat().await;
+    for token in [&seen_before, &unseen] {
+        assert_inactive(&app.introspect("rs", token).await, "its key is stolen");
+        assert_eq!(app.revoke("app", token).await.status, 200);
+    }
+    assert!(app.refusals("key_compromised").await > 0.9);
+}
+
+#[actix_web::test]
 async fn the_names_of_other_resources_are_no_key_to_their_tokens() {
     let app = App::start().await;
     let token = app.access_token("both", &format!("resource={OTHER}")).await;

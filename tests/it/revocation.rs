@@ -20,7 +20,7 @@ async fn ask(app: &App, client: &str, form: &str) -> Answer {
 
 /// The numbers of the acts in the outbox.
 fn acts(app: &App) -> Vec<String> {
-    app.database.sql("select cast(v as text) from revocations order by v")
+    app.database.sql("select cast(v as text) from revocations order by revocations.v")
 }
 
 /// The answer to everything that is done, or was done, or needs no doing: 200 and nothing else.

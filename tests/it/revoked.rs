@@ -95,7 +95,7 @@ fn of(acts: &[Revocation]) -> Revoked {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_token_is_revoked_exactly_when_an_act_concerns_it_and_for_its_cause(
