@@ -125,7 +125,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
         rt::spawn(polling.run(stopped.clone())),
-        rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone())),
+        rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
     ];
     let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);

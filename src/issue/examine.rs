@@ -97,6 +97,11 @@ impl Service {
         }
         // Before the acts: a client that is deleted leaves one behind, which says less of the cause.
         let client = directory.client_by_name(&token.facts.client).ok_or(Inactive::ClientGone)?;
+        // A replica that had not heard of a deletion yet may have issued this to the one that had the
+        // name before.
+        if token.facts.birth < client.client.created_at {
+            return Err(Inactive::ClientGone);
+        }
         if let Some(cause) = self.mirror.acts.verdict(&token.facts) {
             return Err(cause);
         }

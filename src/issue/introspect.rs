@@ -107,7 +107,9 @@ impl Service {
                 Ok(caller)
             }
             // RFC 9701 §4 wants 400 for a caller that says nothing of who it is.
-            Presented::Nothing if request.signed => Err(Reason::CallerAnonymous.into()),
+            Presented::Nothing | Presented::Id(_) if request.signed => {
+                Err(Reason::CallerAnonymous.into())
+            }
             Presented::Id(_) => Err(Reason::ClientAuthMissing.into()),
             other => self.authenticate(&seen.directory, other, from, seen.now, decision),
         }

@@ -161,6 +161,8 @@ impl Keeper {
             clients: self.mirror.directory().len(),
             limited_callers: self.limits.held(),
             keys_loaded: self.mirror.keys_loaded_at(),
+            root_secrets: self.desk.secrets.now().ids().iter().map(|id| id.0).collect(),
+            root_secrets_usable: self.desk.secrets.is_usable(),
             keys: keys.schedule(),
             key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),
         };

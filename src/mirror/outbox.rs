@@ -1,30 +1,65 @@
 //! This replica's place in the outbox of revocations, and what to do when the outbox turns out to
 //! have lost something.
 
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::domain::{Facts, Inactive, Revocation, Revoked, Time};
+use crate::clock::Tick;
+use crate::domain::{Facts, Inactive, Revocation, Revoked, Target, Time};
 use crate::store::poll::Poll;
 use crate::store::revocations::{Cursor, Placed};
 
 /// The acts that still count, shared with every request.
 #[derive(Debug, Default)]
-pub struct Acts(RwLock<Revoked>);
+pub struct Acts {
+    known: RwLock<Revoked>,
+    /// Acts that were written from here and not read back yet, and when they were durable. Should
+    /// the database lose one before it was read, its place in the outbox cannot tell.
+    own: Mutex<HashMap<Target, (Revocation, Tick)>>,
+}
 
 impl Acts {
     /// Why a token was taken back, if it was.
     pub fn verdict(&self, token: &Facts) -> Option<Inactive> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).verdict(token)
+        self.known.read().unwrap_or_else(PoisonError::into_inner).verdict(token)
     }
 
-    /// Obeys acts from now on, before the poller brings them.
-    pub fn learn(&self, acts: &[Revocation]) {
+    /// Obeys acts from now on.
+    fn learn(&self, acts: &[Revocation]) {
         self.change(|revoked| acts.iter().for_each(|act| revoked.add(act)));
+    }
+
+    /// Obeys acts that this replica has made durable, before it reads them back.
+    pub fn wrote(&self, acts: &[Revocation], durable: Tick) {
+        self.learn(acts);
+        let mut own = self.own();
+        own.extend(acts.iter().map(|act| (act.target.clone(), (act.clone(), durable))));
+    }
+
+    /// Acts were read: those of ours among them have their place in the outbox.
+    fn read_back(&self, acts: &[Revocation]) {
+        let mut own = self.own();
+        if !own.is_empty() {
+            for act in acts {
+                own.remove(&act.target);
+            }
+        }
+    }
+
+    /// Acts of ours that a poll which was sent at `sent` should have brought, and did not.
+    fn missed(&self, sent: Tick) -> Vec<Revocation> {
+        let mut own = self.own();
+        let missed = own.extract_if(|_, (_, durable)| *durable < sent);
+        missed.map(|(_, (act, _))| act).collect()
+    }
+
+    fn own(&self) -> MutexGuard<'_, HashMap<Target, (Revocation, Tick)>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether there are none.
@@ -38,7 +73,7 @@ impl Acts {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Revoked) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -80,6 +115,7 @@ impl Reader {
         }
         let known = |placed: &Placed| placed.act.clone().filter(|act| act.expires_at > now);
         let page: Vec<_> = poll.acts.iter().filter_map(known).collect();
+        acts.read_back(&page);
         match &mut self.again {
             Some(again) => page.iter().for_each(|act| again.add(act)),
             None if page.is_empty() => {}
@@ -89,9 +125,11 @@ impl Reader {
         if poll.more {
             return Turn::More;
         }
+        let missed = acts.missed(poll.sample.sent);
         match self.again.take() {
             Some(again) => Self::compare(again, acts, now),
-            None => Turn::Done,
+            None if missed.is_empty() => Turn::Done,
+            None => Turn::Lost(missed),
         }
     }
 

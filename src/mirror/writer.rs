@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Mirror;
+use crate::clock::Clock;
 use crate::domain::{Reason, Revocation};
 use crate::store::{Db, StoreError, revocations};
 
@@ -42,7 +43,7 @@ impl Writer {
     }
 
     /// Writes what is handed in for as long as the server runs.
-    pub async fn run(mirror: Arc<Mirror>, db: Db) {
+    pub async fn run(mirror: Arc<Mirror>, db: Db, clock: Clock) {
         let receiver = mirror.writer.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut receiver) = receiver else { return };
         let mut group = Vec::new();
@@ -51,7 +52,7 @@ impl Writer {
             let outcome = append(&db, &acts).await;
             if outcome.is_ok() {
                 // Before anybody is told: whoever asks this replica next must get the new answer.
-                mirror.acts.learn(&acts);
+                mirror.acts.wrote(&acts, clock.tick());
             }
             for caller in callers {
                 // A caller that has gone away does not take its act back.

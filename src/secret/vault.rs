@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -20,6 +21,8 @@ pub struct Vault {
     issuer: String,
     now: ArcSwap<RootSecrets>,
     seen: Mutex<Option<Mark>>,
+    /// Whether the file could be used when it was last read.
+    usable: AtomicBool,
     /// The set without what the file has lost, once nothing in memory needs that any more.
     next: Mutex<Option<RootSecrets>>,
 }
@@ -34,6 +37,7 @@ impl Vault {
             issuer: issuer.to_owned(),
             now,
             seen: Mutex::new(seen),
+            usable: AtomicBool::new(true),
             next: Mutex::new(None),
         })
     }
@@ -41,6 +45,11 @@ impl Vault {
     /// The set as last read.
     pub fn now(&self) -> Arc<RootSecrets> {
         self.now.load_full()
+    }
+
+    /// Whether the file could be used when it was last read; if not, an older set is at work.
+    pub fn is_usable(&self) -> bool {
+        self.usable.load(Ordering::Relaxed)
     }
 
     /// Its file.
@@ -62,8 +71,9 @@ impl Vault {
             }
             *seen = found;
         }
-        let fresh = file::load(&self.path, &self.issuer)?;
-        let now = self.now();
+        let read = file::load(&self.path, &self.issuer);
+        self.usable.store(read.is_ok(), Ordering::Relaxed);
+        let (fresh, now) = (read?, self.now());
         let fresh = fresh.distrusting(now.distrusted());
         self.now.store(Arc::new(fresh.with_older(&now)));
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);

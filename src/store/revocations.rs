@@ -10,7 +10,11 @@ use crate::domain::{Revocation, Target, Time};
 
 statements! {
     REVOCATION_NUMBER on Both =
-        "update revocation_head set v = v + $1 where id = 1 returning v";
+        "update revocation_head set v = $1 + (
+             select case when max(act.v) > revocation_head.v then max(act.v)
+                         else revocation_head.v end
+             from revocations as act)
+         where id = 1 returning v";
     REVOCATIONS_ADD_POSTGRES on Postgres =
         "insert into revocations (id, v, kind, key, issued_before, expires_at)
          select id, $2 + n, kind, key, issued_before, expires_at

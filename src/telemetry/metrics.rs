@@ -45,6 +45,8 @@ struct Keys {
     loaded: Gauge,
     failures: IntCounterVec,
     unusable: IntGauge,
+    root_secrets: IntGaugeVec,
+    root_secrets_usable: IntGauge,
 }
 
 #[derive(Debug)]
@@ -173,6 +175,17 @@ impl Keys {
                 "jeton_key_rotation_errors_total",
                 "Failures in making, rescheduling or destroying keys.",
                 &["class"],
+            )?,
+            root_secrets: make.add(IntGaugeVec::new(
+                Opts::new(
+                    "jeton_root_secret_info",
+                    "1 for each root secret that this replica holds, and what it does.",
+                ),
+                &["id", "role"],
+            ))?,
+            root_secrets_usable: make.int_gauge(
+                "jeton_root_secret_file_usable",
+                "1 if the root-secret file could be used when it was last read.",
             )?,
             unusable: make.int_gauge(
                 "jeton_signing_keys_unusable",
@@ -306,6 +319,12 @@ impl Metrics {
         self.requests.limited_callers.set(count(held.limited_callers));
         self.keys.loaded.set(seconds(held.keys_loaded));
         self.keys.unusable.set(count(held.key_troubles));
+        self.keys.root_secrets_usable.set(i64::from(held.root_secrets_usable));
+        self.keys.root_secrets.reset();
+        for (at, id) in held.root_secrets.iter().enumerate() {
+            let role = if at == 0 { "seals" } else { "opens" };
+            self.keys.root_secrets.with_label_values(&[id.to_string().as_str(), role]).set(1);
+        }
         self.keys.info.reset();
         self.keys.turn.reset();
         for key in &held.keys {
@@ -344,6 +363,10 @@ pub struct Held {
     pub limited_callers: usize,
     /// When keys were last loaded.
     pub keys_loaded: Time,
+    /// The root secrets by their ids; the first seals.
+    pub root_secrets: Vec<u8>,
+    /// Whether their file could be used when it was last read.
+    pub root_secrets_usable: bool,
     /// The keys.
     pub keys: Vec<SigningKey>,
     /// How many of them cannot be used here.

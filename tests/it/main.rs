@@ -40,6 +40,7 @@ mod reasons;
 mod replicas;
 mod revocation;
 mod revoked;
+mod root_secrets;
 mod rotation;
 mod schedule;
 mod smoke;

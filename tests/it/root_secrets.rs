@@ -1,0 +1,162 @@
+//! The root-secret file in the life of a server: read again when it changes, and never a reason to
+//! stop.
+
+use std::fs;
+use std::time::Duration;
+
+use jeton::secret::{SecretId, file};
+
+use crate::support::App;
+use crate::support::desk::desk;
+use crate::support::refused::GRANT;
+use crate::support::{SECRET, TestDatabase};
+
+fn path(database: &TestDatabase) -> std::path::PathBuf {
+    database.directory.path().join("root-secrets")
+}
+
+async fn held(app: &App) -> Vec<String> {
+    let text = app.metrics().await;
+    let lines = text.lines().filter_map(|line| line.strip_prefix("jeton_root_secret_info"));
+    lines.map(str::to_owned).collect()
+}
+
+#[actix_web::test]
+async fn a_server_takes_over_a_changed_file_and_seals_its_keys_under_what_was_promoted() {
+    let app = App::start().await;
+    let file = path(&app.database);
+    let token = app.access_token("app", "").await;
+    assert_eq!(held(&app).await, ["{id=\"1\",role=\"seals\"} 1"]);
+    file::add(&file, SecretId(2)).unwrap();
+    app.beat().await;
+    let both = ["{id=\"1\",role=\"seals\"} 1", "{id=\"2\",role=\"opens\"} 1"];
+    assert_eq!(held(&app).await, both);
+    file::promote(&file, SecretId(2)).unwrap();
+    app.beat().await;
+    app.beat().await;
+    let under = "select distinct secret_id || ' ' || sealed_before from signing_keys";
+    assert_eq!(app.database.sql(under), ["2 1"], "sealed anew, and where it was is remembered");
+    // A client secret moves when it is used, and not before.
+    assert_eq!(app.token("app", GRANT).await.status, 200);
+    app.beat().await;
+    let moved = "select client_id from client_secrets where pepper_id = 2";
+    assert_eq!(app.database.sql(moved), ["app"]);
+    assert!(app.is_active("rs", &token).await, "what was signed before still counts");
+}
+
+#[actix_web::test]
+async fn a_file_that_breaks_stops_nothing_and_is_reported_until_it_is_mended() {
+    let app = App::start().await;
+    let file = path(&app.database);
+    let good = fs::read_to_string(&file).unwrap();
+    for bad in ["", "1 short\n", "2 !!!!\n"] {
+        fs::write(&file, bad).unwrap();
+        app.beat().await;
+        assert!(app.metrics().await.contains("jeton_root_secret_file_usable 0"), "{bad:?}");
+        assert_eq!(app.token_with("app", SECRET, GRANT).await.status, 200, "{bad:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    app.beat().await;
+    assert_eq!(app.token("app", GRANT).await.status, 200, "the file is gone");
+    fs::write(&file, &good).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    app.beat().await;
+    assert!(app.metrics().await.contains("jeton_root_secret_file_usable 1"));
+    assert_eq!(app.token("app", GRANT).await.status, 200);
+}
+
+#[actix_web::test]
+async fn sealing_anew_stops_anywhere_and_goes_on_later() {
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    let now = crate::support::app::START;
+    desk.maintain(now, true).await.unwrap();
+    file::add(&path(&database), SecretId(2)).unwrap();
+    file::promote(&path(&database), SecretId(2)).unwrap();
+    assert!(desk.secrets.reread().unwrap());
+    desk.secrets.settle();
+    // The second of the two transactions is cut before its commit.
+    desk.db.inject([jeton::store::Fault::LosesRace]);
+    desk.reseal(now).await.unwrap();
+    desk.db.inject([jeton::store::Fault::CutAfterCommit]);
+    let _ = desk.reseal(now).await;
+    desk.reseal(now).await.unwrap();
+    let rows = jeton::store::keys::load(&desk.db).await.unwrap();
+    for row in &rows {
+        assert_eq!((row.material.secret_id, row.material.sealed_before.as_slice()), (2, &[1][..]));
+        let secrets = desk.secrets.now();
+        let opened = jeton::keys::open(row, &secrets, crate::support::desk::ISSUER, None).unwrap();
+        assert!(opened.signer.is_some());
+    }
+    assert_eq!(desk.reseal(now).await.unwrap(), 0, "there is nothing left to do");
+}
+
+#[actix_web::test]
+async fn what_a_stolen_root_secret_vouches_for_counts_for_nothing() {
+    let app = App::start().await;
+    let file = path(&app.database);
+    let stolen = fs::read_to_string(&file).unwrap();
+    let rows = jeton::store::keys::load(&app.running.desk.db).await.unwrap();
+    file::add(&file, SecretId(2)).unwrap();
+    file::promote(&file, SecretId(2)).unwrap();
+    app.beat().await;
+    app.beat().await;
+    let token = app.access_token("app", "").await;
+    assert!(app.is_active("rs", &token).await);
+    app.beat().await;
+    let desk = &app.running.desk;
+    let now = app.clock.now();
+    let view = desk.compromise_secret(SecretId(1), now, false).await.unwrap();
+    assert_eq!(view.keys.compromised.len(), 2, "both were sealed under it once");
+    assert!(view.clients_without_secret.contains(&"poster".to_owned()), "it never called");
+    app.beat().await;
+    assert!(!app.is_active("rs", &token).await, "signed with a key that it opened");
+    assert_eq!(app.token("poster", GRANT).await.status, 401, "its secret is gone");
+    // Whoever holds the stolen secret and can write to the database plants a key, and a client
+    // secret, and gains nothing by it.
+    let theirs = jeton::secret::RootSecrets::parse(&stolen, app.running.issuer.as_str()).unwrap();
+    let private = jeton::keys::PrivateKey::generate(jeton::domain::Algorithm::Es256).unwrap();
+    let mut schedule = rows[0].key.clone();
+    schedule.epoch = 99;
+    let issuer = app.running.issuer.as_str();
+    let planted = jeton::keys::seal(&private, &schedule, &theirs, issuer).unwrap();
+    desk.db
+        .write(async |tx| {
+            jeton::store::keys::lock(tx).await?;
+            jeton::store::keys::insert(tx, &planted).await
+        })
+        .await
+        .unwrap();
+    app.beat().await;
+    let jwks = app.get("/.well-known/jwks.json").await.json().to_string();
+    assert!(!jwks.contains(&planted.key.kid), "{jwks}");
+    assert!(desk.promote_root_secret(SecretId(1)).is_err(), "it never seals again");
+    assert_eq!(desk.add_root_secret().await.unwrap(), SecretId(3), "its id is used up");
+    // It can leave the file, since nothing is under it but what was planted.
+    app.database.sql("delete from signing_keys where epoch = 99 returning 1");
+    desk.drop_root_secret(SecretId(1), now).await.unwrap();
+    app.advance(Duration::from_secs(1)).await;
+    assert_eq!(app.token("rs", GRANT).await.status, 400, "authenticated, but it has no grant");
+}
+
+#[actix_web::test]
+async fn what_is_still_needed_is_not_dropped_and_what_seals_is_not_given_up() {
+    let app = App::start().await;
+    let desk = &app.running.desk;
+    let now = app.clock.now();
+    let added = desk.add_root_secret().await.unwrap();
+    assert_eq!(added, SecretId(2));
+    app.beat().await;
+    let said = desk.drop_root_secret(SecretId(1), now).await.unwrap_err().to_string();
+    assert!(said.contains("promote another one first"), "{said}");
+    let said = desk.compromise_secret(SecretId(1), now, false).await.unwrap_err().to_string();
+    assert!(said.contains("secrets add") && said.contains("secrets promote"), "{said}");
+    desk.promote_root_secret(SecretId(2)).unwrap();
+    app.beat().await;
+    app.beat().await;
+    let said = desk.drop_root_secret(SecretId(1), now).await.unwrap_err().to_string();
+    assert!(said.contains("client secrets are still under root secret 1"), "{said}");
+    assert!(desk.drop_root_secret(SecretId(7), now).await.is_err());
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path(&app.database)).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "its rights survive every change");
+}
