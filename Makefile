@@ -6,7 +6,8 @@ CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt doc interop fmt-check clippy setup-build setup-test setup-ci
+.PHONY: help run test bench lint fmt doc interop fmt-check clippy \
+	setup-build setup-test setup-bench setup-ci
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
@@ -22,6 +23,11 @@ test: setup-test ## Run the whole test suite on SQLite, then on Postgres (TESTAR
 	@env -u JETON_TEST_DATABASE_URL cargo test $(TESTARGS)
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
+
+# Built before the database is started, so that a compiler's error is not followed by its shutdown.
+bench: setup-bench ## Measure a release build beside its ceilings (BENCH="jwks" for a part, BENCH="--quick")
+	@cargo bench --bench http --no-run
+	@tests/postgres durable cargo bench --quiet --bench http -- $(BENCH)
 
 lint: fmt-check clippy ## Check formatting and run clippy; any warning fails
 
@@ -42,5 +48,5 @@ fmt-check:
 clippy: setup-build
 	@cargo clippy --all-targets -- -D warnings
 
-setup-build setup-test setup-ci: setup-%:
+setup-build setup-test setup-bench setup-ci: setup-%:
 	@tests/setup $*

@@ -6,6 +6,7 @@ use openssl::bn::{BigNum, BigNumContext};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::curves::Curve;
 use super::{KeyError, PrivateKey};
 use crate::domain::Algorithm;
 
@@ -90,6 +91,21 @@ impl PublicJwk {
                 x: encode(&private.key.raw_public_key()?),
             },
         })
+    }
+
+    /// The bytes of a key on a curve, as verifiers take them: an uncompressed point of P-256
+    /// (SEC 1 §2.3.3), or the 32 bytes of Ed25519.
+    pub(super) fn point(&self, curve: Curve) -> Result<Vec<u8>, KeyError> {
+        let broken = KeyError::Corrupt("the public half is no point of its curve");
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok().filter(|it| it.len() == 32);
+        let bytes = match (self, curve) {
+            (Self::Ec { x, y, .. }, Curve::P256) => {
+                decode(x).zip(decode(y)).map(|(x, y)| [&[4][..], &x, &y].concat())
+            }
+            (Self::Okp { x, .. }, Curve::Ed25519) => decode(x),
+            _ => None,
+        };
+        bytes.ok_or(broken)
     }
 
     /// The canonical JSON of its defining members.

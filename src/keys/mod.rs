@@ -1,9 +1,10 @@
 //! Key material: making it, sealing it, publishing its public half, signing with it.
 //!
-//! The only place that imports josekit and openssl. josekit signs; everything about a token that a
-//! verifier compares byte for byte (header, integer times) we write ourselves, because the library
+//! The only place that imports josekit, openssl and aws-lc-rs. They sign; everything about a token
+//! that a verifier compares byte for byte (header, integer times) we write ourselves, because josekit
 //! would write `EdDSA` for `Ed25519` and times as floats.
 
+mod curves;
 mod foreign;
 mod header;
 mod jwk;
@@ -24,7 +25,7 @@ pub use verifier::Verifier;
 /// Why key material cannot be used. No message holds any of it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// OpenSSL or josekit refuses.
+    /// OpenSSL, AWS-LC or josekit refuses.
     #[error("the crypto library refuses: {0}")]
     Library(String),
     /// The PEM text is no private key of the wanted kind.

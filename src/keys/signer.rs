@@ -4,8 +4,9 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use josekit::jws::{ES256, EdDSA, JwsSigner, PS256, RS256};
+use josekit::jws::{JwsSigner, PS256, RS256};
 
+use super::curves::{Curve, CurveSigner};
 use super::header::prefix;
 use super::{KeyError, PrivateKey, PublicJwk, TokenType};
 use crate::domain::Algorithm;
@@ -27,10 +28,12 @@ impl Signer {
         let algorithm = private.algorithm;
         let der = private.to_der()?;
         let jws: Box<dyn JwsSigner> = match algorithm {
-            Algorithm::Es256 => Box::new(ES256.signer_from_der(&der)?),
+            Algorithm::Es256 => Box::new(CurveSigner::from_pkcs8(Curve::P256, &der)?),
             Algorithm::Rs256 => Box::new(RS256.signer_from_der(&der)?),
             Algorithm::Ps256 => Box::new(PS256.signer_from_der(&der)?),
-            Algorithm::Ed25519 | Algorithm::EdDsa => Box::new(EdDSA.signer_from_der(&der)?),
+            Algorithm::Ed25519 | Algorithm::EdDsa => {
+                Box::new(CurveSigner::from_pkcs8(Curve::Ed25519, &der)?)
+            }
         };
         let access = prefix(TokenType::Access, algorithm, &kid);
         let introspection = prefix(TokenType::Introspection, algorithm, &kid);

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use josekit::jwk::Jwk;
-use josekit::jws::{ES256, EdDSA, JwsVerifier, PS256, RS256};
+use josekit::jws::{JwsVerifier, PS256, RS256};
 
+use super::curves::{Curve, CurveVerifier};
 use super::{KeyError, PublicJwk};
 use crate::domain::Algorithm;
 
@@ -19,12 +20,15 @@ impl Verifier {
     /// A verifier for a public key. Fails if the key does not suit the algorithm, or is no point
     /// of its curve.
     pub fn new(public: &PublicJwk, algorithm: Algorithm) -> Result<Self, KeyError> {
-        let jwk = Jwk::from_bytes(public.canonical())?;
+        let rsa = || Jwk::from_bytes(public.canonical());
+        let curve = |curve| -> Result<_, KeyError> {
+            Ok(CurveVerifier::new(curve, &public.point(curve)?)?)
+        };
         let jws: Box<dyn JwsVerifier> = match algorithm {
-            Algorithm::Es256 => Box::new(ES256.verifier_from_jwk(&jwk)?),
-            Algorithm::Rs256 => Box::new(RS256.verifier_from_jwk(&jwk)?),
-            Algorithm::Ps256 => Box::new(PS256.verifier_from_jwk(&jwk)?),
-            Algorithm::Ed25519 | Algorithm::EdDsa => Box::new(EdDSA.verifier_from_jwk(&jwk)?),
+            Algorithm::Es256 => Box::new(curve(Curve::P256)?),
+            Algorithm::Rs256 => Box::new(RS256.verifier_from_jwk(&rsa()?)?),
+            Algorithm::Ps256 => Box::new(PS256.verifier_from_jwk(&rsa()?)?),
+            Algorithm::Ed25519 | Algorithm::EdDsa => Box::new(curve(Curve::Ed25519)?),
         };
         Ok(Self { algorithm, jws })
     }

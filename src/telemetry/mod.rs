@@ -1,6 +1,8 @@
 //! Log and metrics: what an operator sees. Neither ever holds a token, a secret or a code.
 
+mod line;
 mod metrics;
+mod stderr;
 
 pub use metrics::{Held, Metrics};
 
@@ -24,6 +26,7 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
 /// Starts the log on standard error: standard output belongs to what commands print.
 pub fn start_log(log: &Log) -> Result<(), String> {
     let registry = tracing_subscriber::registry().with(filter(log)?);
+    let stderr = stderr::Stderr::open().map_err(|error| format!("standard error: {error}"))?;
     let started = match log.format {
         LogFormat::Json => registry
             .with(
@@ -32,16 +35,15 @@ pub fn start_log(log: &Log) -> Result<(), String> {
                     .flatten_event(true)
                     .with_current_span(false)
                     .with_span_list(false)
-                    .with_writer(std::io::stderr),
+                    .with_writer(stderr),
             )
             .try_init(),
+        // In colour for a person who watches.
+        LogFormat::Text if std::io::stderr().is_terminal() => registry
+            .with(tracing_subscriber::fmt::layer().with_target(false).with_writer(stderr))
+            .try_init(),
         LogFormat::Text => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .with_target(false)
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_writer(std::io::stderr),
-            )
+            .with(tracing_subscriber::fmt::layer().event_format(line::TextLine).with_writer(stderr))
             .try_init(),
     };
     started.map_err(|error| error.to_string())

@@ -65,6 +65,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("josekit", &["keys"]),
     ("openssl", &["keys"]),
+    ("aws_lc_rs", &["keys"]),
     ("actix_web", &["http", "app", "cli", "hashing"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

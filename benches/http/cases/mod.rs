@@ -1,0 +1,27 @@
+//! The cases: for each path what is asked, beside which ceiling, and what share of it is the goal.
+
+mod documents;
+mod introspection;
+mod process;
+mod revocation;
+mod token;
+
+use crate::bench::Bench;
+use crate::report::Report;
+
+/// A case: measures, and adds to the report.
+type Run = fn(&Bench, &mut Report);
+
+/// Every case by name, in the order in which they run.
+pub const ALL: &[(&str, Run)] = &[
+    ("token", token::run),
+    ("jwks", documents::jwks),
+    ("metadata", documents::metadata),
+    ("introspect-seen", introspection::seen),
+    ("introspect-unseen", introspection::unseen),
+    ("introspect-million", revocation::million),
+    ("revoke", revocation::run),
+    ("storm", revocation::storm),
+    ("start", process::start),
+    ("memory", process::memory),
+];

@@ -1,0 +1,274 @@
+//! The load generator: keep-alive connections, one request under way on each, requests that were
+//! rendered beforehand. It must cost little, since it shares the machine with what it measures; and
+//! it must notice every answer that is not a success, since refusals are cheap.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+
+use crate::answer::Answer;
+use crate::histogram::Histogram;
+use crate::machine::cores;
+
+/// The longest wait for answers that are still under way at the end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const WARMING: u8 = 0;
+const MEASURING: u8 = 1;
+const STOPPING: u8 = 2;
+
+/// The requests of a load.
+pub struct Source {
+    requests: Arc<Vec<Vec<u8>>>,
+    next: AtomicUsize,
+    once: bool,
+}
+
+impl Source {
+    /// The same requests over and over.
+    pub fn cycle(requests: Vec<Vec<u8>>) -> Self {
+        Self::shared(Arc::new(requests))
+    }
+
+    /// The same as `cycle`, for requests that several loads use.
+    pub fn shared(requests: Arc<Vec<Vec<u8>>>) -> Self {
+        Self { requests, next: AtomicUsize::new(0), once: false }
+    }
+
+    /// Each request once, in order.
+    pub fn once(requests: Vec<Vec<u8>>) -> Self {
+        Self { once: true, ..Self::cycle(requests) }
+    }
+
+    fn next(&self) -> Option<&[u8]> {
+        let at = self.next.fetch_add(1, Relaxed);
+        let at = if self.once { at } else { at % self.requests.len() };
+        self.requests.get(at).map(Vec::as_slice)
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.once && self.next.load(Relaxed) >= self.requests.len()
+    }
+}
+
+/// How to load.
+pub struct Plan<'a> {
+    /// The server.
+    pub address: SocketAddr,
+    /// The requests.
+    pub source: &'a Source,
+    /// How many connections.
+    pub connections: usize,
+    /// How long before anything counts.
+    pub warm: Duration,
+    /// How long everything counts.
+    pub measure: Duration,
+    /// Keep the bodies of all answers.
+    pub keep: bool,
+}
+
+/// How it went.
+#[derive(Default)]
+pub struct Outcome {
+    /// Latencies of what was answered while it counted.
+    pub latencies: Histogram,
+    /// How long it counted.
+    pub seconds: f64,
+    /// Answers that are no success, and requests that got none.
+    pub failures: u64,
+    /// The first of them.
+    pub first_failure: Option<String>,
+    /// The bodies, if they were to be kept.
+    pub bodies: Vec<Vec<u8>>,
+}
+
+/// Loads, and takes a reading where the counting begins and where it ends.
+pub fn run<T>(plan: &Plan, reading: impl Fn() -> T) -> (Outcome, T, T) {
+    let phase = AtomicU8::new(WARMING);
+    // More threads than half the machine would only take it away from the server.
+    let threads = (cores() / 2).clamp(1, 8);
+    std::thread::scope(|scope| {
+        let share = plan.connections.div_ceil(threads);
+        let phase = &phase;
+        let threads: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(move || Thread::new(plan, phase).run(share)))
+            .collect();
+        wait(plan.warm, plan.source);
+        let (before, began) = (reading(), Instant::now());
+        phase.store(MEASURING, Relaxed);
+        wait(plan.measure, plan.source);
+        let seconds = began.elapsed().as_secs_f64();
+        phase.store(STOPPING, Relaxed);
+        let after = reading();
+        let mut all = Outcome { seconds, ..Outcome::default() };
+        for thread in threads {
+            all.take(thread.join().unwrap());
+        }
+        (all, before, after)
+    })
+}
+
+/// Sends each request once and returns the bodies of the answers.
+pub fn fetch(address: SocketAddr, requests: Vec<Vec<u8>>, connections: usize) -> Vec<Vec<u8>> {
+    let source = Source::once(requests);
+    let (warm, measure) = (Duration::ZERO, Duration::from_secs(120));
+    let plan = Plan { address, source: &source, connections, warm, measure, keep: true };
+    let (outcome, (), ()) = run(&plan, || ());
+    assert!(outcome.failures == 0, "{}", outcome.first_failure.unwrap_or_default());
+    outcome.bodies
+}
+
+/// Waits, but not for a source that has nothing left.
+fn wait(time: Duration, source: &Source) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !source.is_exhausted() {
+        let rest = until.saturating_duration_since(Instant::now());
+        std::thread::sleep(rest.min(Duration::from_millis(5)));
+    }
+}
+
+impl Outcome {
+    fn take(&mut self, other: Self) {
+        self.latencies.merge(&other.latencies);
+        self.failures += other.failures;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.bodies.extend(other.bodies);
+    }
+
+    fn failed(&mut self, why: impl FnOnce() -> String) {
+        self.failures += 1;
+        self.first_failure.get_or_insert_with(why);
+    }
+}
+
+/// One connection.
+struct Connection {
+    stream: TcpStream,
+    /// When the request under way was sent.
+    sent: Option<Instant>,
+    /// What has come of its answer, if that came in pieces.
+    read: Vec<u8>,
+}
+
+/// One thread of the generator with its connections.
+struct Thread<'a> {
+    plan: &'a Plan<'a>,
+    phase: &'a AtomicU8,
+    outcome: Outcome,
+    under_way: usize,
+    ended: AtomicBool,
+}
+
+impl<'a> Thread<'a> {
+    fn new(plan: &'a Plan<'a>, phase: &'a AtomicU8) -> Self {
+        let ended = AtomicBool::new(false);
+        Self { plan, phase, outcome: Outcome::default(), under_way: 0, ended }
+    }
+
+    fn run(mut self, connections: usize) -> Outcome {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let mut open = Vec::new();
+        for number in 0..connections {
+            let stream = TcpStream::connect(self.plan.address).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&epoll, &stream, data, epoll::EventFlags::IN).unwrap();
+            open.push(Connection { stream, sent: None, read: Vec::new() });
+        }
+        for connection in &mut open {
+            self.send(connection);
+        }
+        let mut buffer = vec![0; 64 * 1024];
+        let mut events = Vec::with_capacity(connections);
+        let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let mut deadline = None;
+        while self.under_way > 0 {
+            let waited = epoll::wait(&epoll, spare_capacity(&mut events), Some(&tick));
+            assert!(waited.is_ok() || waited == Err(rustix::io::Errno::INTR), "{waited:?}");
+            for event in events.drain(..) {
+                let event: epoll::Event = event;
+                self.receive(&mut open[event.data.u64() as usize], &mut buffer);
+            }
+            if self.is_ending() {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+                if Instant::now() > deadline {
+                    self.outcome.failed(|| "no answer within 10 s".to_owned());
+                    break;
+                }
+            }
+        }
+        self.outcome
+    }
+
+    fn is_ending(&self) -> bool {
+        self.phase.load(Relaxed) == STOPPING || self.ended.load(Relaxed)
+    }
+
+    fn send(&mut self, connection: &mut Connection) {
+        connection.sent = None;
+        if self.phase.load(Relaxed) == STOPPING {
+            return;
+        }
+        let Some(request) = self.plan.source.next() else {
+            self.ended.store(true, Relaxed);
+            return;
+        };
+        connection.sent = Some(Instant::now());
+        // Nothing else is under way on this connection, so a request always fits its buffer.
+        match connection.stream.write(request) {
+            Ok(written) if written == request.len() => self.under_way += 1,
+            other => self.outcome.failed(|| format!("a request could not be sent: {other:?}")),
+        }
+    }
+
+    fn receive(&mut self, connection: &mut Connection, buffer: &mut [u8]) {
+        let length = match connection.stream.read(buffer) {
+            Ok(0) => return self.lost(connection, "the server closed the connection"),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => return self.lost(connection, &error.to_string()),
+        };
+        if connection.read.is_empty()
+            && let Some(answer) = Answer::parse(&buffer[..length])
+        {
+            self.answered(connection, &answer);
+            return self.send(connection);
+        }
+        connection.read.extend_from_slice(&buffer[..length]);
+        let read = std::mem::take(&mut connection.read);
+        match Answer::parse(&read) {
+            Some(answer) => {
+                self.answered(connection, &answer);
+                self.send(connection);
+            }
+            None => connection.read = read,
+        }
+    }
+
+    fn answered(&mut self, connection: &Connection, answer: &Answer) {
+        self.under_way -= 1;
+        let latency = connection.sent.map_or(Duration::ZERO, |sent| sent.elapsed());
+        if self.phase.load(Relaxed) == MEASURING {
+            self.outcome.latencies.add(latency);
+        }
+        if !answer.success {
+            self.outcome.failed(|| String::from_utf8_lossy(answer.whole).into_owned());
+        } else if self.plan.keep {
+            self.outcome.bodies.push(answer.body.to_vec());
+        }
+    }
+
+    fn lost(&mut self, connection: &mut Connection, why: &str) {
+        if connection.sent.take().is_some() {
+            self.under_way -= 1;
+            self.outcome.failed(|| why.to_owned());
+        }
+        let _ = connection.stream.shutdown(std::net::Shutdown::Both);
+    }
+}
