@@ -11,6 +11,7 @@ insert into revocation_head (id, v) values (1, 0);
 create table revocations (
     id blob primary key not null, -- derived from kind, key and issued_before: repeating changes nothing
     v integer not null unique,    -- its number, in the order of commits
+    stamp integer not null,        -- random: with v it tells apart two histories of a failover
     kind text not null,           -- token, family, subject, client, resource, kid, everything
     key text not null,            -- which one of its kind
     issued_before integer not null, -- of a watermark: only what was born before this; else 0
@@ -18,9 +19,11 @@ create table revocations (
 ) strict;
 create index revocations_by_end on revocations (expires_at);
 
--- A row is a root secret that must not be used any more, or whose id must not be used again.
+-- A row is a root secret whose id is taken: whoever adds one takes its id here first, so that two
+-- who do so at once never give one id to two secrets.
 create table root_secrets (
     id integer primary key not null, -- its id in the file
+    added_at integer,       -- when its id was taken; null if it is older than this table
     compromised_at integer,          -- since when it is known to be stolen
     dropped_at integer               -- since when it is out of the file
 ) strict;

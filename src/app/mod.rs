@@ -227,6 +227,7 @@ fn keepers(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         limits: Arc::clone(limits),
+        suspected: Vec::new(),
         beats: 0,
     };
     (keeper, Polling::new(poller, Arc::clone(mirror), Arc::clone(metrics)))

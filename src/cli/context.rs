@@ -51,6 +51,7 @@ pub(super) async fn context(global: &Global, intent: Intent) -> Result<Context, 
     let now = clock.now();
     let issuer = issuer(&db, settings.issuer.as_ref(), intent, now).await?;
     let desk = app::desk(&settings, db, issuer, &actor())?;
+    desk.learn_of_thefts().await?;
     Ok(Context { desk, now })
 }
 

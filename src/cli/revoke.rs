@@ -3,13 +3,11 @@
 use std::io::Read;
 
 use clap::{ArgGroup, Args};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::{Global, print_json};
-use crate::domain::Time;
+use crate::domain::when::When;
 use crate::error::Exit;
 use crate::manage::revoke::{RevocationView, What};
 
@@ -32,19 +30,13 @@ pub(super) struct Revoke {
     /// Take back everything
     #[arg(long, group = "what")]
     all: bool,
-    /// Only what was issued before this instant, such as 2026-01-31T12:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", conflicts_with = "token_stdin", value_parser = instant)]
-    before: Option<Time>,
+    /// Only what was issued before this instant, such as 2026-01-31T12:00:00Z, or so long ago, such
+    /// as 2h [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "token_stdin")]
+    before: Option<When>,
     /// Only show what would happen
     #[arg(long)]
     dry_run: bool,
-}
-
-fn instant(text: &str) -> Result<Time, String> {
-    let parsed = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "write an instant in RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())?;
-    let micros = parsed.unix_timestamp_nanos() / 1000;
-    i64::try_from(micros).map(Time::from_micros).map_err(|_| "that is too far away".to_owned())
 }
 
 impl Revoke {
@@ -57,7 +49,8 @@ impl Revoke {
         };
         let intent = if self.dry_run { Intent::Look } else { Intent::Act };
         let Context { desk, now } = context(global, intent).await?;
-        let view = desk.revoke(&what, self.before, now, self.dry_run).await?;
+        let view =
+            desk.revoke(&what, self.before.map(|at| at.resolve(now)), now, self.dry_run).await?;
         if global.json {
             return print_json(&view);
         }

@@ -42,8 +42,9 @@ pub(super) enum Secrets {
         /// Its id
         id: u8,
     },
-    /// Declare a root secret stolen: whatever was made under it counts for nothing. Its signing keys
-    /// are replaced at once, its client secrets are gone, and it is taken out of the file
+    /// Declare a root secret stolen: every signing key that was ever sealed under it is replaced at
+    /// once, the client secrets that are still under it are gone (those that moved are kept), and it
+    /// is taken out of the file
     #[command(after_help = "Example:\n  jeton secrets compromise 1 --dry-run\n  jeton secrets \
                             compromise 1")]
     Compromise {
@@ -70,7 +71,7 @@ impl Secrets {
             Self::Generate { .. } => Ok(()),
             Self::List => list(global, &desk.root_secrets().await?),
             Self::Add => {
-                let id = desk.add_root_secret().await?.0;
+                let id = desk.add_root_secret(now).await?.0;
                 let sentence = format!(
                     "added root secret {id} to {file}; it opens and does not seal yet. Bring the \
                      file to every replica (each says in its log that it read it again), keep a \
@@ -79,7 +80,7 @@ impl Secrets {
                 say(global, &json!({ "added": id, "file": file }), &sentence)
             }
             Self::Promote { id } => {
-                desk.promote_root_secret(SecretId(id))?;
+                desk.promote_root_secret(SecretId(id), now).await?;
                 let sentence = format!(
                     "root secret {id} seals from now on in {file}; running replicas that see this \
                      file seal every key under it within seconds"
@@ -143,6 +144,13 @@ fn compromised(global: &Global, view: &SecretCompromiseView, dry_run: bool) -> R
         println!(
             "\nThese clients have no secret left; each needs `jeton client rotate-secret`:\n  {}",
             view.clients_without_secret.join("\n  ")
+        );
+    }
+    if !view.clients_with_chosen_secret.is_empty() {
+        println!(
+            "\nThese keep a secret that a person chose; whoever has the stolen secret and a copy of \
+             the database can guess at it, so give them a new one:\n  {}",
+            view.clients_with_chosen_secret.join("\n  ")
         );
     }
     if !dry_run {

@@ -41,9 +41,10 @@ fn replace(
         let next = policy.life(now, times.sign_until);
         return vec![create(epoch, times), create(epoch.saturating_add(1), next)];
     };
+    let signs = first.stage(now) == Stage::Active;
     let mut steps = Vec::new();
     let mut until = left.last().map_or(now, |key| key.times.sign_until);
-    if first.stage(now) != Stage::Active {
+    if !signs {
         let publish_at = first.times.publish_at.min(now);
         let mut times = Times { publish_at, activate_at: now, ..first.times };
         // A key that waits behind it keeps its own time.
@@ -55,10 +56,9 @@ fn replace(
     }
     if left.len() == 1 {
         let next = policy.life(now, until.max(now + policy.lead));
-        if until < next.activate_at {
+        if signs && until < next.activate_at {
             // The one that signs now goes on until its successor has been shown for long enough.
             let times = sign_until(&first.times, next.activate_at, policy);
-            steps.retain(|step| !matches!(step, Step::Reschedule { .. }));
             steps.push(Step::Reschedule { kid: first.kid.clone(), times });
         }
         steps.push(create(epoch, next));

@@ -167,6 +167,11 @@ impl Revoked {
         marked.then_some(Inactive::BeforeWatermark)
     }
 
+    /// Whether everything that a key signed was taken back.
+    pub fn names_key(&self, kid: &str) -> bool {
+        self.keys.contains_key(kid)
+    }
+
     /// Whether an act, or one that says more, is in here.
     pub fn covers(&self, act: &Revocation) -> bool {
         let marked = |mark: Option<&Watermark>| {

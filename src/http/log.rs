@@ -1,6 +1,7 @@
 //! One log line for each request, written when its answer is handed over: who, what, how it ended
 //! and why, and where the time went. Of what a caller chose it holds a well-formed trace id, a client
-//! that is registered, and well-formed scopes and resources; no path, no query, no other header.
+//! that is registered, and well-formed scopes and resources; no path, no query, no other header. What is
+//! fetched of the public documents is logged at level debug.
 
 use std::time::Instant;
 
@@ -113,6 +114,12 @@ impl Line<'_> {
         let trace = trace.as_deref();
         let (id, network) = (id.name.as_str(), tracing::field::display(id.network));
         let Some(decision) = extensions.get::<Decision>() else {
+            // Verifiers fetch keys and metadata all day: the metric counts that, and a line for each
+            // would be most of the log.
+            if *status < 400 && matches!(*method, "GET" | "HEAD" | "OPTIONS") {
+                tracing::debug!(request = id, trace, method, route, status, micros, "answered");
+                return;
+            }
             tracing::info!(
                 request = id,
                 trace,

@@ -38,6 +38,8 @@ async fn answered(
         presented: credentials::presented(request, &form)?,
         token: form.text("token")?.map(str::to_owned),
     };
+    // "Nothing to revoke" is said of a token whose key is unknown: that must not be for want of news.
+    shared.service.fresh().await?;
     let now = shared.service.clock.now();
     let act = shared.service.revocation(&revocation, &caller, now, decision)?;
     let Some(act) = act else { return Ok(()) };

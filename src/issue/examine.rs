@@ -81,7 +81,7 @@ impl Service {
         if let Some(known) = self.examined.0.get(&hash) {
             return Ok(known);
         }
-        let (kid, payload) = seen.keys.recognise(token)?;
+        let (kid, payload) = seen.keys.recognise(token, seen.now)?;
         let examined = read(&payload, kid, &self.rules.issuer).ok_or(Inactive::ClaimsInvalid)?;
         let examined = Arc::new(examined);
         self.examined.0.insert(hash, Arc::clone(&examined));
@@ -91,7 +91,7 @@ impl Service {
     /// Whether a token still counts.
     pub(super) fn alive(&self, token: &Examined, seen: &Seen) -> Result<(), Inactive> {
         let Seen { directory, keys, now } = seen;
-        keys.trusts(&token.facts.kid)?;
+        keys.trusts(&token.facts.kid, *now)?;
         if *now >= token.expires_at {
             return Err(Inactive::Expired);
         }

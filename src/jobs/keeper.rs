@@ -20,6 +20,9 @@ use crate::telemetry::{Held, Metrics};
 /// So many beats lie between two looks for what can be forgotten.
 const SWEEP_EVERY: u64 = 30;
 
+/// So many batches are swept in one beat at most: keys and notes must not wait for the rest.
+const SWEEPS_AT_ONCE: usize = 20;
+
 /// So many beats lie between two times of forgetting callers whose budgets are full again.
 const FORGET_EVERY: u64 = 10;
 
@@ -39,6 +42,8 @@ pub struct Keeper {
     pub metrics: Arc<Metrics>,
     /// The budgets of callers, of which old ones are forgotten.
     pub limits: Arc<Limits>,
+    /// Keys of which the database seems to have forgotten that they are stolen.
+    pub suspected: Vec<String>,
     /// How often it has beaten.
     pub beats: u64,
 }
@@ -79,6 +84,7 @@ impl Keeper {
         let now = self.clock.now();
         let certain = self.clock.is_certain();
         let keys = self.mirror.keys().schedule();
+        self.declare_again(now).await;
         self.reseal(now).await;
         if schedule::plan(&keys, &self.desk.policy, now, certain).is_empty() {
             return;
@@ -102,11 +108,38 @@ impl Keeper {
         self.mirror.freshness.want();
     }
 
+    /// Sees to it that the database knows of every theft that memory knows of: a standby that took
+    /// over, or a restored backup, may not.
+    async fn declare_again(&mut self, now: Time) {
+        let keys = self.mirror.keys();
+        let forgotten = |ring: &&RingKey| {
+            ring.theft_forgotten
+                || ring.key.compromised_at.is_none() && self.mirror.acts.names_key(&ring.key.kid)
+        };
+        let keys = keys.iter().filter(|ring| ring.opened.is_some()).filter(forgotten);
+        let stolen: Vec<_> = keys.map(|ring| ring.key.kid.clone()).collect();
+        // Twice in a row: acts are read a moment before the keys that they are about.
+        let confirmed = !stolen.is_empty() && stolen == self.suspected;
+        self.suspected.clone_from(&stolen);
+        if !confirmed {
+            return;
+        }
+        tracing::error!(
+            ?stolen,
+            "the database has forgotten that keys are stolen; telling it again"
+        );
+        if let Err(error) = self.desk.compromise_again(&stolen, now).await {
+            tracing::error!(%error, "stolen keys could not be declared again; trying again");
+        }
+        self.mirror.freshness.want();
+    }
+
     /// Seals keys under the root secret that seals now, if one was promoted.
     async fn reseal(&self, now: Time) {
         let secrets = self.desk.secrets.now();
-        let behind = |ring: &RingKey| ring.opened.is_some() && ring.secret != secrets.current();
-        if !self.mirror.keys().iter().any(behind) {
+        let current = secrets.current();
+        let behind = |ring: &RingKey| ring.opened.is_some() && ring.secret != current;
+        if !secrets.can_seal() || !self.mirror.keys().iter().any(behind) {
             return;
         }
         match self.desk.reseal(now).await {
@@ -126,7 +159,7 @@ impl Keeper {
         if !self.clock.is_certain() {
             return;
         }
-        loop {
+        for _ in 0..SWEEPS_AT_ONCE {
             match revocations::sweep(&self.desk.db, now - MARGIN).await {
                 Ok(0) => return,
                 Ok(_) => {}

@@ -80,6 +80,9 @@ fn sealed(
     issuer: &str,
 ) -> Result<Vec<u8>, KeyError> {
     let id = secrets.current();
+    if !secrets.can_seal() {
+        return Err(KeyError::Library("every root secret here is known to be stolen".to_owned()));
+    }
     let seal = secrets.seal_key(id).ok_or(KeyError::UnknownSecret(id.0))?;
     let mut nonce = [0; NONCE];
     rand::fill(&mut nonce);

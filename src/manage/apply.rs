@@ -14,7 +14,7 @@ pub use report::{Change, Report};
 use serde_json::json;
 
 use super::{Desk, ManageError};
-use crate::domain::{ClientId, Time};
+use crate::domain::{ClientId, Target, Time};
 use crate::secret::ClientSecret;
 use crate::store::applied::{self, AppliedField};
 use crate::store::audit::{self, Action, Event};
@@ -106,12 +106,14 @@ impl Desk {
         for field in &plan.remember {
             applied::put(tx, field).await?;
         }
-        Ok(())
+        let clients = plan.delete_clients.iter().map(|id| Target::Client(id.to_string()));
+        let resources = plan.delete_resources.iter().map(|id| Target::Resource(id.to_string()));
+        self.take_back(tx, clients.chain(resources).collect(), now).await
     }
 
     async fn delete_planned(&self, tx: &mut Tx, plan: &Plan, now: Time) -> Result<(), StoreError> {
         for id in &plan.delete_clients {
-            self.delete_with_tokens(tx, id, now).await?;
+            clients::delete(tx, id).await?;
             let event = Event::new(Action::ClientDeleted, &self.actor, now);
             audit::add(tx, &Event { client: Some(id), ..event }).await?;
         }

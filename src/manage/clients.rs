@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::describe::{ClientDescription, Frame};
 use super::{Desk, ManageError, shown};
 use crate::domain::{
-    Algorithm, AuthMethod, Client, ClientId, RefreshRetry, Resource, ResourceId, Stage, Time,
+    Algorithm, AuthMethod, Client, ClientId, RefreshRetry, Resource, ResourceId, Stage, Target,
+    Time,
 };
 use crate::secret::{ClientSecret, WrittenSecret};
 use crate::store::audit::{self, Action, Event, row_id};
@@ -286,8 +287,8 @@ impl Desk {
 
     /// Deletes a client with its secrets.
     pub async fn delete_client(&self, id: &str, now: Time) -> Result<(), ManageError> {
-        let delete = async |tx: &mut Tx, id: &ClientId| self.delete_with_tokens(tx, id, now).await;
-        self.change(id, Action::ClientDeleted, now, delete).await
+        self.change(id, Action::ClientDeleted, now, async |tx, id| clients::delete(tx, id).await)
+            .await
     }
 
     /// Gives a client a new secret; the present one works for another day.
@@ -324,6 +325,9 @@ impl Desk {
                 }
                 let event = Event::new(action, &self.actor, now);
                 audit::add(tx, &Event { client: Some(&client), ..event }).await?;
+                if action == Action::ClientDeleted {
+                    self.take_back(tx, vec![Target::Client(id.to_owned())], now).await?;
+                }
                 Ok(true)
             })
             .await?;

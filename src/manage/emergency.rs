@@ -12,7 +12,7 @@ use crate::domain::schedule::Step;
 use crate::domain::signing_key::KeyRow;
 use crate::domain::{ClientId, Revocation, Stage, Target, Time, emergency};
 use crate::keys;
-use crate::secret::SecretId;
+use crate::secret::{CHOSEN_HINT, SecretId};
 use crate::store::audit::{self, Action, Event};
 use crate::store::keys as rows;
 use crate::store::versions::{self, Part};
@@ -67,6 +67,9 @@ pub struct SecretCompromiseView {
     pub clients_without_secret: Vec<String>,
     /// So many client secrets were stored under it.
     pub client_secrets: usize,
+    /// The clients whose secret a person chose, and that have moved from it: whoever has the stolen
+    /// secret and a copy of the database can guess at what was chosen, so they need a new one, too.
+    pub clients_with_chosen_secret: Vec<String>,
 }
 
 impl Desk {
@@ -118,21 +121,21 @@ impl Desk {
             )));
         }
         let stored = rows::load(&self.db).await?;
-        let stolen = sealed_under(&stored, id, now);
+        let mut stolen = sealed_under(&stored, id);
         let held = secrets::load(&self.db).await?;
         let under = held.iter().filter(|one| one.pepper == id).count();
         let clients = without_secret(&held, id, now);
         if !dry_run {
             let fresh = self.prepare(&stored, &stolen, now).await?;
-            self.db
-                .write(async |tx| self.give_up_secret(tx, id, &stolen, &fresh, now).await)
-                .await?;
+            stolen =
+                self.db.write(async |tx| self.give_up_secret(tx, id, &fresh, now).await).await?;
         }
         Ok(SecretCompromiseView {
             id: id.0,
             keys: self.compromised(stolen, now).await?,
             clients_without_secret: clients,
             client_secrets: under,
+            clients_with_chosen_secret: chosen_and_kept(&held, id, now),
         })
     }
 
@@ -140,13 +143,14 @@ impl Desk {
         &self,
         tx: &mut Tx,
         id: SecretId,
-        stolen: &[String],
         fresh: &Fresh,
         now: Time,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<String>, StoreError> {
         let stored = rows::lock(tx).await?;
         versions::bump(tx, Part::Directory).await?;
-        let acts = self.take_out(tx, &stored, stolen, fresh, now).await?;
+        // As they are under the lock: what was sealed under it a moment ago counts, too.
+        let stolen = sealed_under(&stored, id);
+        let acts = self.take_out(tx, &stored, &stolen, fresh, now).await?;
         // Every row that it vouches for must be vouched for by another before it counts for nothing.
         let stored = rows::load_in(tx).await?;
         for row in stored.iter().filter(|row| row.material.secret_id == id.0) {
@@ -157,7 +161,22 @@ impl Desk {
         let event = Event::new(Action::RootSecretCompromised, &self.actor, now);
         let detail = json!({ "id": id.0, "keys": stolen, "client_secrets": removed });
         audit::add(tx, &Event { detail, ..event }).await?;
-        revocations::append(tx, &acts).await
+        revocations::append(tx, &acts).await?;
+        Ok(stolen)
+    }
+
+    /// Declares keys stolen again of which the database has forgotten it. They stayed so in memory.
+    pub async fn compromise_again(&self, kids: &[String], now: Time) -> Result<(), ManageError> {
+        let stored = rows::load(&self.db).await?;
+        let fresh = self.prepare(&stored, kids, now).await?;
+        self.db
+            .write(async |tx| {
+                let stored = rows::lock(tx).await?;
+                let acts = self.take_out(tx, &stored, kids, &fresh, now).await?;
+                revocations::append(tx, &acts).await
+            })
+            .await?;
+        Ok(())
     }
 
     /// Makes the private halves that will be needed, before any lock is taken.
@@ -227,7 +246,9 @@ impl Desk {
         for row in rows::load(&self.db).await? {
             let old = SecretId(row.material.secret_id);
             let opens = secrets.row_key(old).is_some() && !secrets.distrusts(old);
-            if row.material.secret_id == current || !opens {
+            // Never back: while files differ, replicas would seal to and fro without end.
+            let back = row.material.sealed_before.contains(&current);
+            if row.material.secret_id == current || !opens || back || !secrets.can_seal() {
                 continue;
             }
             let kid = &row.key.kid;
@@ -264,14 +285,22 @@ impl Desk {
 }
 
 /// The keys that somebody with a root secret may have opened, and that still count.
-fn sealed_under(stored: &[KeyRow], id: SecretId, now: Time) -> Vec<String> {
+fn sealed_under(stored: &[KeyRow], id: SecretId) -> Vec<String> {
     let touched = |row: &&KeyRow| {
         row.material.secret_id == id.0 || row.material.sealed_before.contains(&id.0)
     };
-    let counts =
-        |row: &&KeyRow| row.key.compromised_at.is_none() && row.key.stage(now) != Stage::Removed;
-    let rows = stored.iter().filter(touched).filter(counts);
+    // Those that have left the JWKS, too: whoever vouches for a row vouches for all of it.
+    let rows = stored.iter().filter(touched).filter(|row| row.key.compromised_at.is_none());
     rows.map(|row| row.key.kid.clone()).collect()
+}
+
+/// The clients that keep a live secret which a person chose.
+fn chosen_and_kept(held: &[secrets::StoredSecret], id: SecretId, now: Time) -> Vec<String> {
+    let kept = |one: &&secrets::StoredSecret| {
+        one.is_live(now) && one.pepper != id && one.hint == CHOSEN_HINT
+    };
+    let clients: BTreeSet<_> = held.iter().filter(kept).map(|one| one.client.to_string()).collect();
+    clients.into_iter().collect()
 }
 
 /// The clients all of whose live secrets are stored under a root secret.

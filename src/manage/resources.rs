@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::describe::ResourceDescription;
 use super::{Desk, ManageError, shown};
-use crate::domain::{Resource, ResourceId, Time};
+use crate::domain::{Resource, ResourceId, Target, Time};
 use crate::store::audit::{self, Action, Event};
 use crate::store::versions::{self, Part};
 use crate::store::{clients, resources};
@@ -127,6 +127,8 @@ impl Desk {
                 }
                 let event = Event::new(Action::ResourceDeleted, &self.actor, now);
                 audit::add(tx, &Event { resource: Some(&resource), ..event }).await?;
+                let deleted = vec![Target::Resource(resource.to_string())];
+                self.take_back(tx, deleted, now).await?;
                 Ok((true, users))
             })
             .await?;

@@ -11,7 +11,7 @@ use crate::domain::signing_key::KeyRow;
 use crate::domain::{AccessClaims, ClientId, ResourceId, Revocation, Target, Time};
 use crate::mirror::KeyRing;
 use crate::store::audit::{self, Action, Event};
-use crate::store::{StoreError, Tx, clients, keys, revocations};
+use crate::store::{StoreError, Tx, keys, revocations};
 
 /// What an operator takes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Desk {
         let rows = keys::load(&self.db).await?;
         let longest = self.longest_token(&rows);
         let (target, ends) = match what {
-            What::Token(token) => self.own_token(token, rows)?,
+            What::Token(token) => self.own_token(token, rows, now)?,
             What::Client(id) => (Target::Client(self.known_client(id).await?), now + longest),
             What::Resource(id) => (Target::Resource(self.known_resource(id).await?), now + longest),
             What::Everything => (Target::Everything, now + longest),
@@ -125,7 +125,12 @@ impl Desk {
     }
 
     /// A token of ours, whether it is over or not, and when it ends.
-    fn own_token(&self, token: &str, rows: Vec<KeyRow>) -> Result<(Target, Time), ManageError> {
+    fn own_token(
+        &self,
+        token: &str,
+        rows: Vec<KeyRow>,
+        now: Time,
+    ) -> Result<(Target, Time), ManageError> {
         let foreign = || {
             ManageError::invalid(
                 "this is not an access token of this issuer: no key of ours signed it",
@@ -133,7 +138,7 @@ impl Desk {
         };
         let ring =
             KeyRing::load(rows, &self.secrets.now(), self.issuer.as_str(), &KeyRing::default());
-        let (kid, payload) = ring.recognise(token).map_err(|_| foreign())?;
+        let (kid, payload) = ring.recognise(token, now).map_err(|_| foreign())?;
         let claims = AccessClaims::read(&payload, &self.issuer).ok_or_else(foreign)?;
         let facts = claims.facts(kid).ok_or_else(foreign)?;
         Ok((Target::Token(facts.id), claims.expires_at()))
@@ -147,23 +152,21 @@ impl Desk {
         Ok(self.resource(id).await?.id)
     }
 
-    /// Deletes a client with everything that it was issued: were it registered anew, what the old
-    /// one was given must not come back to life. False if there is none.
-    pub(super) async fn delete_with_tokens(
+    /// Takes back everything of what was deleted, at the end of the transaction that deletes it: were
+    /// it registered anew, what the old one was given, or was given for it, must not come to life.
+    pub(super) async fn take_back(
         &self,
         tx: &mut Tx,
-        id: &ClientId,
+        deleted: Vec<Target>,
         now: Time,
-    ) -> Result<bool, StoreError> {
-        if !clients::delete(tx, id).await? {
-            return Ok(false);
+    ) -> Result<(), StoreError> {
+        if deleted.is_empty() {
+            return Ok(());
         }
         let longest = self.longest_token(&keys::load_in(tx).await?);
-        let act = Revocation {
-            target: Target::Client(id.as_str().to_owned()),
-            issued_before: now,
-            expires_at: now + longest + MARGIN,
-        };
-        revocations::append(tx, &[act]).await.map(|()| true)
+        let act =
+            |target| Revocation { target, issued_before: now, expires_at: now + longest + MARGIN };
+        let acts: Vec<_> = deleted.into_iter().map(act).collect();
+        revocations::append(tx, &acts).await
     }
 }

@@ -9,7 +9,8 @@ use super::{Desk, ManageError, shown};
 use crate::domain::Time;
 use crate::secret::{SecretId, file};
 use crate::store::audit::{self, Action, Event};
-use crate::store::{keys, root_secrets, secrets};
+use crate::store::versions::{self, Part};
+use crate::store::{StoreError, Tx, keys, root_secrets, secrets};
 
 /// A root secret as operators see it; never the secret.
 #[derive(Debug, Clone, Serialize)]
@@ -60,27 +61,64 @@ impl Desk {
 
     /// Adds a fresh root secret to the file, under an id that was never used: it opens, and seals
     /// nothing until it is promoted. Returns its id.
-    pub async fn add_root_secret(&self) -> Result<SecretId, ManageError> {
+    pub async fn add_root_secret(&self, now: Time) -> Result<SecretId, ManageError> {
         let mut used: BTreeSet<u8> = self.root_secrets().await?.iter().map(|one| one.id).collect();
         for row in keys::load(&self.db).await? {
             used.extend(row.material.sealed_before);
         }
-        let next = used.last().copied().unwrap_or(0).checked_add(1).ok_or_else(|| {
-            ManageError::invalid("all 255 ids were used; an id is never used for a second secret")
-        })?;
-        file::add(self.secrets.path(), SecretId(next))?;
-        Ok(SecretId(next))
+        let mut next = used.last().copied().unwrap_or(0);
+        loop {
+            next = next.checked_add(1).ok_or_else(|| {
+                ManageError::invalid("all 255 ids were used; an id never names a second secret")
+            })?;
+            let id = SecretId(next);
+            let taken = self
+                .db
+                .write(async |tx| {
+                    let taken = root_secrets::take(tx, id, now).await?;
+                    if taken {
+                        self.noted(tx, Action::RootSecretAdded, id, now).await?;
+                    }
+                    Ok(taken)
+                })
+                .await?;
+            if taken {
+                file::add(self.secrets.path(), id)?;
+                return Ok(id);
+            }
+        }
     }
 
     /// Lets a root secret seal from now on; running replicas seal everything anew under it.
-    pub fn promote_root_secret(&self, id: SecretId) -> Result<(), ManageError> {
+    pub async fn promote_root_secret(&self, id: SecretId, now: Time) -> Result<(), ManageError> {
         if self.root_secret_is_stolen(id) {
             return Err(ManageError::invalid(format!(
                 "root secret {} is known to be stolen: add a fresh one and promote that",
                 id.0
             )));
         }
-        Ok(file::promote(self.secrets.path(), id)?)
+        file::promote(self.secrets.path(), id)?;
+        let note = async |tx: &mut Tx| self.noted(tx, Action::RootSecretPromoted, id, now).await;
+        Ok(self.db.write(note).await?)
+    }
+
+    async fn noted(
+        &self,
+        tx: &mut Tx,
+        action: Action,
+        id: SecretId,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let event = Event::new(action, &self.actor, now);
+        audit::add(tx, &Event { detail: json!({ "id": id.0 }), ..event }).await
+    }
+
+    /// Learns which root secrets are known to be stolen, as a server does when it loads keys.
+    pub async fn learn_of_thefts(&self) -> Result<(), StoreError> {
+        let known = root_secrets::load(&self.db).await?;
+        let stolen = known.iter().filter(|one| one.compromised_at.is_some()).map(|one| one.id);
+        self.secrets.distrust(&stolen.collect::<Vec<_>>());
+        Ok(())
     }
 
     fn root_secret_is_stolen(&self, id: SecretId) -> bool {
@@ -108,14 +146,31 @@ impl Desk {
                 found.keys, found.client_secrets, id.0
             )));
         }
-        // First it is noted that the id is used up; a file that still holds it does no harm.
-        self.db
+        // It is noted first; a file that still holds it does no harm. And it is looked at again under
+        // the locks, or a replica with an older file could bring something under it meanwhile.
+        let dropped = self
+            .db
             .write(async |tx| {
+                let keys = keys::lock(tx).await?;
+                versions::bump(tx, Part::Directory).await?;
+                let stored = secrets::load_in(tx).await?;
+                if keys.iter().any(|row| row.material.secret_id == id.0)
+                    || stored.iter().any(|one| one.pepper == id)
+                {
+                    return Ok(false);
+                }
                 root_secrets::dropped(tx, id, now).await?;
-                let event = Event::new(Action::RootSecretDropped, &self.actor, now);
-                audit::add(tx, &Event { detail: json!({ "id": id.0 }), ..event }).await
+                self.noted(tx, Action::RootSecretDropped, id, now).await?;
+                Ok(true)
             })
             .await?;
+        if !dropped {
+            return Err(ManageError::invalid(format!(
+                "something was brought under root secret {} this moment; a replica may still have an \
+                 older file: look at its log and try again",
+                id.0
+            )));
+        }
         Ok(file::drop(self.secrets.path(), id)?)
     }
 }

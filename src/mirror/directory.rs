@@ -71,10 +71,11 @@ impl Secret {
         Self { stored, noted, moved: AtomicBool::new(false) }
     }
 
-    /// Whether it is stored under another root secret than `current`, and this is the first use to
-    /// notice: only then is the secret at hand, so it moves without waiting for the next note.
+    /// Whether it is stored under an earlier root secret than `current`, and this is the first use to
+    /// notice: only then is the secret at hand, so it moves without waiting for the next note. It never
+    /// moves back: while files differ, replicas would move it to and fro.
     pub fn should_move(&self, current: SecretId) -> bool {
-        self.stored.pepper != current && !self.moved.swap(true, Ordering::Relaxed)
+        self.stored.pepper.0 < current.0 && !self.moved.swap(true, Ordering::Relaxed)
     }
 
     /// Whether this use is the first for a while and so worth a note.

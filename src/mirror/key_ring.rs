@@ -19,6 +19,8 @@ pub struct RingKey {
     pub key: SigningKey,
     /// The root secret that its row is sealed and vouched for under.
     pub secret: SecretId,
+    /// It is known to be stolen, and its row does not say so (any more).
+    pub theft_forgotten: bool,
     /// What its row proved to hold; `None` if it is not to be trusted, or not readable here.
     pub opened: Option<Opened>,
     /// Why it could not be opened.
@@ -63,31 +65,42 @@ impl KeyRing {
     /// away meanwhile: a key once opened stays open.
     pub fn load(rows: Vec<KeyRow>, secrets: &RootSecrets, issuer: &str, before: &KeyRing) -> Self {
         let keys = rows.into_iter().map(|row| {
-            let known = before.find(&row.key.kid).filter(|known| known.opened.is_some());
-            let opened = known.and_then(|known| known.opened.as_ref());
-            match (keys::open(&row, secrets, issuer, opened), known) {
-                (Err(KeyError::UnknownSecret(id)), Some(known)) => {
-                    let trouble = KeyError::UnknownSecret(id).to_string();
-                    let mut kept = RingKey { trouble: Some(trouble), ..known.clone() };
-                    // What takes trust away is believed without proof; what gives it is not.
-                    kept.key.compromised_at = kept.key.compromised_at.or(row.key.compromised_at);
-                    if row.key.destroyed
-                        && let Some(opened) = &mut kept.opened
-                    {
-                        opened.signer = None;
-                    }
-                    kept
-                }
-                (opened, _) => {
-                    let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
-                    let trouble = opened.as_ref().err().map(ToString::to_string);
-                    let secret = SecretId(row.material.secret_id);
-                    let key = SigningKey { corrupt, ..row.key };
-                    RingKey { key, secret, opened: opened.ok(), trouble }
-                }
-            }
+            let known = before.find(&row.key.kid);
+            // What takes trust away is believed without proof and never taken back, whatever a
+            // database that was restored says; what gives trust is not.
+            let stolen = known.and_then(|known| known.key.compromised_at);
+            let theft_forgotten = stolen.is_some() && row.key.compromised_at.is_none();
+            let mut ring = Self::open(row, known, secrets, issuer);
+            ring.key.compromised_at = ring.key.compromised_at.or(stolen);
+            ring.theft_forgotten = theft_forgotten;
+            ring
         });
         Self { keys: keys.collect(), ..Self::default() }
+    }
+
+    fn open(row: KeyRow, known: Option<&RingKey>, secrets: &RootSecrets, issuer: &str) -> RingKey {
+        let known = known.filter(|known| known.opened.is_some());
+        let before = known.and_then(|known| known.opened.as_ref());
+        match (keys::open(&row, secrets, issuer, before), known) {
+            (Err(KeyError::UnknownSecret(id)), Some(known)) => {
+                let trouble = KeyError::UnknownSecret(id).to_string();
+                let mut kept = RingKey { trouble: Some(trouble), ..known.clone() };
+                kept.key.compromised_at = kept.key.compromised_at.or(row.key.compromised_at);
+                if row.key.destroyed
+                    && let Some(opened) = &mut kept.opened
+                {
+                    opened.signer = None;
+                }
+                kept
+            }
+            (opened, _) => {
+                let corrupt = matches!(opened, Err(KeyError::Corrupt(_)));
+                let trouble = opened.as_ref().err().map(ToString::to_string);
+                let secret = SecretId(row.material.secret_id);
+                let key = SigningKey { corrupt, ..row.key };
+                RingKey { key, secret, theft_forgotten: false, opened: opened.ok(), trouble }
+            }
+        }
     }
 
     /// Every key.
@@ -107,24 +120,25 @@ impl KeyRing {
 
     /// The payload of an access token of ours, and the key that signed it. A key that is known to
     /// be stolen recognises nothing any more: whoever stole it may have signed it.
-    pub fn recognise(&self, token: &str) -> Result<(&str, Vec<u8>), Inactive> {
+    pub fn recognise(&self, token: &str, now: Time) -> Result<(&str, Vec<u8>), Inactive> {
         for ring in &self.keys {
             let Some(opened) = &ring.opened else { continue };
             if opened.recogniser.claims(token) {
-                self.trusts(&ring.key.kid)?;
+                self.trusts(&ring.key.kid, now)?;
                 return Ok((&ring.key.kid, opened.recogniser.payload(token)?));
             }
         }
         Err(Inactive::Unknown)
     }
 
-    /// Whether tokens of a key still count.
-    pub fn trusts(&self, kid: &str) -> Result<(), Inactive> {
+    /// Whether tokens of a key still count: no longer than the JWKS shows it. Whoever gets hold of a
+    /// key that has left it can date a token as he likes.
+    pub fn trusts(&self, kid: &str, now: Time) -> Result<(), Inactive> {
         let ring = self.find(kid).ok_or(Inactive::Unknown)?;
         if ring.key.compromised_at.is_some() {
             return Err(Inactive::KeyCompromised);
         }
-        ring.opened.as_ref().map(|_| ()).ok_or(Inactive::Unknown)
+        if ring.is_shown(now) { Ok(()) } else { Err(Inactive::Unknown) }
     }
 
     /// The key that signs for a line at `now`: published, unexpired, and open here. There is none

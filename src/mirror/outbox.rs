@@ -24,6 +24,11 @@ impl Acts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).verdict(token)
     }
 
+    /// Whether an act says that a key is stolen.
+    pub fn names_key(&self, kid: &str) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).names_key(kid)
+    }
+
     /// Obeys acts from now on.
     fn learn(&self, acts: &[Revocation]) {
         self.change(|revoked| acts.iter().for_each(|act| revoked.add(act)));

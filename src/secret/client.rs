@@ -18,6 +18,9 @@ use super::{Key, mac_with, same};
 use crate::domain::client::{SECRET_MARK, is_unreserved};
 use crate::domain::{ClientId, Invalid};
 
+/// What stands in place of the first characters of a secret that a person chose.
+pub const CHOSEN_HINT: &str = "(chosen)";
+
 /// A client's secret in the clear; it exists while a request or a command is being served.
 #[derive(Clone)]
 pub struct ClientSecret(Zeroizing<String>);
@@ -58,7 +61,7 @@ impl ClientSecret {
             Some(rest) if rest.len() == 43 => {
                 format!("{SECRET_MARK}{}…", rest.get(..4).unwrap_or(""))
             }
-            _ => "(chosen)".to_owned(),
+            _ => CHOSEN_HINT.to_owned(),
         }
     }
 

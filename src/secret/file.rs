@@ -89,6 +89,10 @@ fn change(
 ) -> Result<(), RootSecretError> {
     // The real file: a link is often how an orchestrator swaps it.
     let path = &path.canonicalize().map_err(failed(path))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    // Two who change it at once would each put their own in its place.
+    let lock = fs::File::open(directory).map_err(failed(path))?;
+    lock.lock().map_err(failed(path))?;
     let text = read(path)?;
     let mut lines: Vec<_> = text.lines().map(|line| Zeroizing::new(line.to_owned())).collect();
     act(&mut lines)?;
@@ -98,7 +102,6 @@ fn change(
         text.push('\n');
     }
     RootSecrets::parse(&text, "")?;
-    let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed(path))?;
     // The same owner, too: an operator who is root must not lock the server out of its own file.
     let held = fs::metadata(path).map_err(failed(path))?;

@@ -6,7 +6,7 @@ pub mod file;
 mod root;
 mod vault;
 
-pub use client::{ClientSecret, Pepper, SecretDigest, WrittenSecret};
+pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 pub use vault::Vault;
 

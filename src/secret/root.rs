@@ -51,9 +51,6 @@ pub enum RootSecretError {
         "the root-secret file holds no secret with the id {0}; `jeton secrets list` shows them"
     )]
     Missing(u8),
-    /// What was asked cannot be done to the file as it is.
-    #[error("{0}")]
-    Refused(String),
     /// No line at all.
     #[error("the root-secret file holds no secret; `jeton secrets generate` writes one")]
     Empty,
@@ -104,9 +101,15 @@ impl RootSecrets {
         Ok(Self { first, rest: entries.collect(), distrusted: HashSet::new() })
     }
 
-    /// The secret under which new things are made.
-    pub const fn current(&self) -> SecretId {
-        self.first.id
+    /// The secret under which new things are made: the first that is not known to be stolen. A
+    /// replica whose file still has a stolen one in front must not bring anything under it.
+    pub fn current(&self) -> SecretId {
+        self.sealing().id
+    }
+
+    /// Whether there is a secret that may seal.
+    pub fn can_seal(&self) -> bool {
+        !self.distrusts(self.current())
     }
 
     /// Every id of the set, the current one first.
@@ -120,8 +123,8 @@ impl RootSecrets {
     }
 
     /// The pepper under which new client secrets are stored.
-    pub const fn current_pepper(&self) -> &Pepper {
-        &self.first.pepper
+    pub fn current_pepper(&self) -> &Pepper {
+        &self.sealing().pepper
     }
 
     /// The key that seals private signing keys.
@@ -152,6 +155,10 @@ impl RootSecrets {
     /// made it.
     pub fn distrusts(&self, id: SecretId) -> bool {
         self.distrusted.contains(&id)
+    }
+
+    fn sealing(&self) -> &Entry {
+        self.entries().find(|entry| !self.distrusts(entry.id)).unwrap_or(&self.first)
     }
 
     /// The ids that are known to be stolen.

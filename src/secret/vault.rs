@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 
 use super::{RootSecretError, RootSecrets, SecretId, file};
 
-/// What tells that a file was changed or replaced, also behind a link.
+/// What tells that a file was changed or replaced, also behind a link. A change of its rights alone
+/// moves only the change time, and may be what makes it usable.
 type Mark = (u64, u64, i64, i64, u64);
 
 /// The root secrets now, and where they come from.
@@ -89,19 +90,20 @@ impl Vault {
         }
     }
 
-    /// Marks the ids that are known to be stolen; true if that is news.
+    /// Marks ids that are known to be stolen, for as long as this process runs; true if that is news.
+    /// A database that was restored, or that somebody writes to, does not unmark them.
     pub fn distrust(&self, stolen: &[SecretId]) -> bool {
         let now = self.now();
-        let same =
-            stolen.len() == now.distrusted().len() && stolen.iter().all(|id| now.distrusts(*id));
-        if !same {
-            self.now.store(Arc::new(now.distrusting(stolen.iter().copied())));
+        let news = stolen.iter().any(|id| !now.distrusts(*id));
+        if news {
+            let all = now.distrusted().into_iter().chain(stolen.iter().copied());
+            self.now.store(Arc::new(now.distrusting(all)));
         }
-        !same
+        news
     }
 }
 
 fn mark(path: &std::path::Path) -> Option<Mark> {
     let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+    Some((found.dev(), found.ino(), found.ctime(), found.ctime_nsec(), found.size()))
 }

@@ -72,6 +72,10 @@ pub enum Action {
     RevocationsRestored,
     /// A root secret was declared stolen.
     RootSecretCompromised,
+    /// A root secret was added to the file.
+    RootSecretAdded,
+    /// A root secret seals from now on.
+    RootSecretPromoted,
     /// A root secret was taken out of use.
     RootSecretDropped,
 }
@@ -102,6 +106,8 @@ impl Action {
             Self::TokensRevoked => "tokens_revoked",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",
+            Self::RootSecretAdded => "root_secret_added",
+            Self::RootSecretPromoted => "root_secret_promoted",
             Self::RootSecretDropped => "root_secret_dropped",
         }
     }

@@ -1,8 +1,6 @@
 //! The one question that a replica asks every second, in one round trip: what changed, what was
 //! revoked since, and what time is it.
 
-use uuid::Uuid;
-
 use super::db::args;
 use super::revocations::{Cursor, Placed};
 use super::versions::{Part, Version, Versions};
@@ -12,18 +10,18 @@ use crate::domain::{Revocation, Target, Time};
 
 statements! {
     POLL_POSTGRES on Postgres =
-        "select '' as kind, part as key, number, stamp, cast(null as uuid) as id,
+        "select '' as kind, part as key, number, stamp, cast(null as bigint) as issued_before,
                 cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as time
          from versions
          union all
-         select kind, key, v, issued_before, id, expires_at
+         select kind, key, v, stamp, issued_before, expires_at
          from (select * from revocations where v >= $1 order by v limit $2) as page";
     POLL_SQLITE on Sqlite =
-        "select '' as kind, part as key, number, stamp, null as id,
+        "select '' as kind, part as key, number, stamp, null as issued_before,
                 cast(unixepoch('subsec') * 1000000 as integer) as time
          from versions
          union all
-         select kind, key, v, issued_before, id, expires_at
+         select kind, key, v, stamp, issued_before, expires_at
          from (select * from revocations where v >= $1 order by v limit $2) as page";
 }
 
@@ -49,7 +47,7 @@ struct Row {
     key: String,
     number: i64,
     stamp: i64,
-    id: Option<Uuid>,
+    issued_before: Option<i64>,
     time: i64,
 }
 
@@ -64,8 +62,8 @@ pub async fn poll(db: &Db, clock: &Clock, from: Option<Cursor>) -> Result<Poll, 
 
     let (mut acts, mut parts) = (Vec::new(), Vec::new());
     for row in rows {
-        match row.id {
-            Some(id) => acts.push(placed(&row, id)),
+        match row.issued_before {
+            Some(before) => acts.push(placed(&row, before, from)),
             None => parts.push(row),
         }
     }
@@ -87,14 +85,15 @@ pub async fn poll(db: &Db, clock: &Clock, from: Option<Cursor>) -> Result<Poll, 
     })
 }
 
-fn placed(row: &Row, id: Uuid) -> Placed {
+fn placed(row: &Row, issued_before: i64, from: Option<Cursor>) -> Placed {
     let act = Target::parse(&row.kind, &row.key).map(|target| Revocation {
         target,
-        issued_before: Time::from_micros(row.stamp),
+        issued_before: Time::from_micros(issued_before),
         expires_at: Time::from_micros(row.time),
     });
-    if act.is_none() {
+    // Once: the act at the reader's place comes with every poll.
+    if act.is_none() && from.is_none_or(|from| from.v < row.number) {
         tracing::error!(kind = row.kind, "a revocation of a kind that this version does not know");
     }
-    Placed { at: Cursor { v: row.number, id }, act }
+    Placed { at: Cursor { v: row.number, stamp: row.stamp }, act }
 }

@@ -16,14 +16,14 @@ statements! {
              from revocations as act)
          where id = 1 returning v";
     REVOCATIONS_ADD_POSTGRES on Postgres =
-        "insert into revocations (id, v, kind, key, issued_before, expires_at)
-         select id, $2 + n, kind, key, issued_before, expires_at
+        "insert into revocations (id, v, stamp, kind, key, issued_before, expires_at)
+         select id, $2 + n, $3, kind, key, issued_before, expires_at
          from jsonb_to_recordset($1) as act
              (id uuid, n bigint, kind text, key text, issued_before bigint, expires_at bigint)
          on conflict (id) do nothing";
     REVOCATIONS_ADD_SQLITE on Sqlite =
-        "insert into revocations (id, v, kind, key, issued_before, expires_at)
-         select unhex(value ->> 'id', '-'), $2 + (value ->> 'n'), value ->> 'kind',
+        "insert into revocations (id, v, stamp, kind, key, issued_before, expires_at)
+         select unhex(value ->> 'id', '-'), $2 + (value ->> 'n'), $3, value ->> 'kind',
                 value ->> 'key', value ->> 'issued_before', value ->> 'expires_at'
          from json_each($1) where true
          on conflict (id) do nothing";
@@ -35,13 +35,14 @@ statements! {
     REVOCATIONS_COUNT on Both = "select count(*) from revocations";
 }
 
-/// Where a reader of the outbox has got to: the number and the row of the last act it has read. If
-/// that row is not there any more, the database has lost commits.
+/// Where a reader of the outbox has got to: the number of the last act it has read, and the stamp
+/// that was drawn when it was written. If they are not there any more, the database has lost commits;
+/// the act alone would not tell, since it may have been written again in another history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// The act's number.
     pub v: i64,
-    pub(super) id: Uuid,
+    pub(super) stamp: i64,
 }
 
 /// An act as it stands in the outbox.
@@ -68,7 +69,8 @@ pub async fn append(tx: &mut Tx, acts: &[Revocation]) -> Result<(), StoreError> 
         Tx::Postgres(..) => &REVOCATIONS_ADD_POSTGRES,
         Tx::Sqlite(_) => &REVOCATIONS_ADD_SQLITE,
     };
-    tx.run(add, args![&Value::Array(rows), head - count]).await.map(drop)
+    let stamp: i64 = rand::random();
+    tx.run(add, args![&Value::Array(rows), head - count, stamp]).await.map(drop)
 }
 
 fn row(act: &Revocation, n: i64) -> Value {

@@ -1,4 +1,5 @@
-//! What the database knows of root secrets: never the secrets, only which ids are out of use.
+//! What the database knows of root secrets: never the secrets, only which ids are taken or out of
+//! use.
 
 use super::db::args;
 use super::{Db, StoreError, Tx, statements};
@@ -8,6 +9,8 @@ use crate::secret::SecretId;
 statements! {
     ROOT_SECRETS on Both =
         "select id, compromised_at, dropped_at from root_secrets order by id";
+    ROOT_SECRET_TAKE on Both =
+        "insert into root_secrets (id, added_at) values ($1, $2) on conflict do nothing";
     ROOT_SECRET_STOLEN on Both =
         "insert into root_secrets (id, compromised_at) values ($1, $2)
          on conflict (id) do update
@@ -18,7 +21,7 @@ statements! {
              set dropped_at = coalesce(root_secrets.dropped_at, excluded.dropped_at)";
 }
 
-/// A root secret that is out of use.
+/// A root secret whose id is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
     /// Its id.
@@ -47,10 +50,15 @@ impl From<Row> for Retired {
     }
 }
 
-/// Every root secret that is out of use.
+/// Every root secret whose id is taken.
 pub async fn load(db: &Db) -> Result<Vec<Retired>, StoreError> {
     let rows: Vec<Row> = db.all(&ROOT_SECRETS, args![]).await?;
     Ok(rows.into_iter().map(Retired::from).collect())
+}
+
+/// Takes an id for a new root secret; false if it is taken.
+pub async fn take(tx: &mut Tx, id: SecretId, at: Time) -> Result<bool, StoreError> {
+    Ok(tx.run(&ROOT_SECRET_TAKE, args![i64::from(id.0), at.micros()]).await? == 1)
 }
 
 /// Notes that a root secret is stolen.

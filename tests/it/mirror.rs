@@ -280,8 +280,8 @@ async fn an_act_of_a_kind_that_only_a_newer_version_knows_is_skipped_and_kept() 
     run(
         &app,
         &format!(
-            "insert into revocations (id, v, kind, key, issued_before, expires_at)
-             values ({id}, 1, 'tenant', 'x', 0, {end})"
+            "insert into revocations (id, v, stamp, kind, key, issued_before, expires_at)
+             values ({id}, 1, 7, 'tenant', 'x', 0, {end})"
         ),
     )
     .await;

@@ -60,8 +60,8 @@ pub fn million(bench: &Bench, report: &mut Report) {
     eprintln!("introspect-million: filling the database");
     let mut full = Jeton::start("jeton", crate::server::JETON.as_ref(), bench.postgres);
     full.restart_after(
-        "insert into revocations (id, v, kind, key, issued_before, expires_at)
-         select gen_random_uuid(), n, 'token',
+        "insert into revocations (id, v, stamp, kind, key, issued_before, expires_at)
+         select gen_random_uuid(), n, n, 'token',
                 rtrim(translate(encode(decode(md5(n::text), 'hex'), 'base64'), '+/', '-_'), '='),
                 0, cast(extract(epoch from now()) * 1000000 as bigint) + 3600000000
          from generate_series(1, 1000000) as n;
