@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::support::http::try_send;
+use crate::support::http::{send, try_send};
 use crate::support::proxy::{Link, Proxy};
 use crate::support::refused::FORM;
 use crate::support::replica::{self, Replica, environment, fixtures};
@@ -157,5 +157,60 @@ async fn in_ten_thousand_tries_no_revoked_token_is_active_elsewhere_after_two_se
     assert!(outcomes["inactive"] > TRIES / 4, "{outcomes:?}");
     if database.is_postgres() {
         assert!(outcomes.get("503").is_some_and(|count| *count > 0), "{outcomes:?}");
+    }
+}
+
+/// The library that gives a process another wall clock; `tests/setup test` installs it.
+fn faketime() -> String {
+    let found = std::process::Command::new("find")
+        .args(["/usr/lib", "/usr/local/lib", "-name", "libfaketime.so.1"])
+        .output()
+        .unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let library = found.lines().next().map(str::to_owned);
+    library.unwrap_or_else(|| panic!("libfaketime is missing: run tests/setup test"))
+}
+
+#[actix_web::test]
+async fn a_replica_whose_clock_is_set_an_hour_off_obeys_all_the_same() {
+    let database = TestDatabase::new();
+    let sound = replica::start(&database, "sound", &[]).await;
+    let offset = database.directory.path().join("offset");
+    std::fs::write(&offset, "+0s").unwrap();
+    let fake = [
+        ("LD_PRELOAD", faketime()),
+        ("FAKETIME_TIMESTAMP_FILE", offset.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    let fake: Vec<_> = fake.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let victim = replica::start(&database, "victim", &fake).await;
+    for step in ["+3600s", "-3600s", "+10s", "-10s", "+0s"] {
+        std::fs::write(&offset, step).unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        if step.ends_with("3600s") {
+            let metrics = send(&victim.operations, "GET", "/metrics", &[], b"").await.body;
+            let metrics = String::from_utf8(metrics).unwrap();
+            let skew = metrics.lines().find_map(|l| l.strip_prefix("jeton_clock_skew_seconds "));
+            let skew: f64 = skew.unwrap().parse().unwrap();
+            assert!(skew > 3000.0, "its clock was set: {skew}");
+        }
+        let active = async |at: &Replica, token: &str| {
+            let form = format!("token={token}");
+            let (status, body) =
+                self::form(&at.public, "/oauth2/introspect", "rs", &form).await.unwrap();
+            assert_eq!(status, 200, "{step}: {}", at.process.said());
+            body != br#"{"active":false}"#
+        };
+        for (issuer, other) in [(&sound, &victim), (&victim, &sound)] {
+            let token = issuer.token().await;
+            assert!(active(other, &token).await, "{step}: not over, and not from the future");
+            let form = format!("token={token}");
+            let (status, _) =
+                self::form(&issuer.public, "/oauth2/revoke", "app", &form).await.unwrap();
+            assert_eq!(status, 200, "{step}");
+            tokio::time::sleep(BOUND).await;
+            assert!(!active(other, &token).await, "{step}: revoked");
+        }
     }
 }
