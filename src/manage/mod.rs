@@ -47,7 +47,7 @@ pub struct Desk {
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
     /// There is no such thing.
-    #[error("there is no {kind} {id:?}; `jeton {kind} list` shows them all")]
+    #[error("there is no {} {id:?}; `jeton {kind} list` shows them all", kind.trim_end_matches('s'))]
     NotFound {
         /// What kind of thing.
         kind: &'static str,

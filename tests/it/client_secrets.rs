@@ -62,9 +62,11 @@ async fn a_secret_of_one_client_is_worthless_under_the_name_of_another() {
     let new = rotate(&app).await;
     assert_refused(&app.token_with("both", &new, GRANT).await, 401, "invalid_client");
     // Nor does it help to move the row: the name is part of what is stored.
-    app.database.sql("delete from client_secrets where client_id = 'both'");
-    app.database.sql("update client_secrets set client_id = 'both' where client_id = 'app'");
-    app.database.sql("update versions set stamp = stamp + 1 where part = 'directory'");
+    app.database.change("delete from client_secrets where client_id = 'both'").await;
+    app.database
+        .change("update client_secrets set client_id = 'both' where client_id = 'app'")
+        .await;
+    app.database.change("update versions set stamp = stamp + 1 where part = 'directory'").await;
     app.beat().await;
     for secret in [new.as_str(), SECRET] {
         assert_refused(&app.token_with("both", secret, GRANT).await, 401, "invalid_client");

@@ -25,14 +25,16 @@ async fn a_planted_key_that_looks_spent_is_never_vouched_for_and_never_published
     let (kid, jwk) = (public.thumbprint(), public.canonical());
     let bytes = if app.database.is_postgres() { "'\\x01'" } else { "x'01'" };
     let no = if app.database.is_postgres() { "false" } else { "0" };
-    app.database.sql(&format!(
+    let planted = format!(
         "insert into signing_keys (kid, algorithm, epoch, public_jwk, sealed, secret_id, mac,
              created_at, publish_at, activate_at, sign_until, remove_at, longest_token, held)
          values ('{kid}', 'ES256', 0, '{jwk}', {bytes}, 1, {bytes}, 0, 0, 0, 1,
-                 4102444800000000, 0, {no}) returning 1"
-    ));
+                 4102444800000000, 0, {no})"
+    );
+    app.database.change(&planted).await;
     app.database
-        .sql("update versions set number = number + 1, stamp = 7 where part = 'keys' returning 1");
+        .change("update versions set number = number + 1, stamp = 7 where part = 'keys'")
+        .await;
     app.beat().await;
     app.beat().await;
     let jwks = app.get("/.well-known/jwks.json").await;
@@ -45,10 +47,11 @@ async fn a_planted_key_that_looks_spent_is_never_vouched_for_and_never_published
 async fn a_row_of_a_newer_version_does_not_take_the_others_with_it() {
     let app = App::start().await;
     app.database
-        .sql("update clients set grants = '[\"urn:new\"]' where id in ('idle', 'off') returning 1");
-    app.database.sql(
-        "update versions set number = number + 1, stamp = 7 where part = 'directory' returning 1",
-    );
+        .change("update clients set grants = '[\"urn:new\"]' where id in ('idle', 'off')")
+        .await;
+    app.database
+        .change("update versions set number = number + 1, stamp = 7 where part = 'directory'")
+        .await;
     app.beat().await;
     assert_eq!(app.token("app", "grant_type=client_credentials").await.status, 200);
     assert_eq!(app.token("idle", "grant_type=client_credentials").await.status, 401);

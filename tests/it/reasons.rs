@@ -73,12 +73,14 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
         Reason::ResourceSeveral => asked(format!("&resource={OTHER}&resource=urn:x")).await,
         Reason::ResourceMissing => app.token("both", GRANT).await,
         Reason::SecretUnknown => {
-            app.database.sql(
-                "update client_secrets set pepper_id = 99 where client_id = 'app' returning 1",
-            );
-            app.database.sql(
-                "update versions set number = number + 1, stamp = 7 where part = 'directory' returning 1",
-            );
+            app.database
+                .change("update client_secrets set pepper_id = 99 where client_id = 'app'")
+                .await;
+            app.database
+                .change(
+                    "update versions set number = number + 1, stamp = 7 where part = 'directory'",
+                )
+                .await;
             app.beat().await;
             app.token("app", GRANT).await
         }
