@@ -1,5 +1,7 @@
 //! Tokens as an attacker makes them: by hand, from any header, any payload and any key.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton::domain::Algorithm;
@@ -83,7 +85,8 @@ impl Forger {
         let private = PrivateKey::from_pem(&pem, Algorithm::Es256).unwrap();
         let desk = &app.running.desk;
         let kid = desk.import_key(private, Algorithm::Es256, app::START).await.unwrap();
-        app.beat().await;
+        // It counts from when the JWKS shows it.
+        app.advance(Duration::from_secs(11)).await;
         (forger, kid)
     }
 
