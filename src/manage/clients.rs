@@ -374,11 +374,13 @@ impl Desk {
             let detail = json!({ "hint": predecessor.hint, "works_until": shown(end) });
             self.retired(tx, client, detail, now).await?;
         }
+        // Read once: the file may be read again at any moment.
+        let root = self.secrets.now();
         let stored = StoredSecret {
             id: row_id(now),
             client: client.clone(),
-            digest: self.secrets.now().current_pepper().digest(client, secret),
-            pepper: self.secrets.now().current(),
+            digest: root.current_pepper().digest(client, secret),
+            pepper: root.current(),
             hint: secret.hint(),
             created_at: now,
             expires_at: None,

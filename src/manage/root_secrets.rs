@@ -45,10 +45,12 @@ impl Desk {
             let known = retired.iter().find(|one| one.id.0 == id);
             RootSecretView {
                 id,
-                role: match () {
-                    () if set.current().0 == id => "seals",
-                    () if in_file.contains(&id) => "opens",
-                    () => "gone",
+                role: if set.current().0 == id {
+                    "seals"
+                } else if in_file.contains(&id) {
+                    "opens"
+                } else {
+                    "gone"
                 },
                 keys: keys.iter().filter(|row| row.material.secret_id == id).count(),
                 client_secrets: stored.iter().filter(|one| one.pepper.0 == id).count(),
