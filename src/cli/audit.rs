@@ -37,7 +37,7 @@ pub(super) struct List {
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
     /// Only what this request caused: the X-Request-Id of its answer
-    #[arg(long, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
     request: Option<String>,
     /// The latest so many events
     #[arg(long, value_name = "COUNT", default_value_t = 100,

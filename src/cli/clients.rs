@@ -30,30 +30,35 @@ pub(super) enum Clients {
     #[command(after_help = "Example:\n  jeton client show app")]
     Show {
         /// Its identifier
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Switch a client off: it can no longer authenticate, on any replica, within seconds
     #[command(after_help = "Example:\n  jeton client disable app")]
     Disable {
         /// Its identifier
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Switch a client on again
     #[command(after_help = "Example:\n  jeton client enable app")]
     Enable {
         /// Its identifier
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Delete a client with its secrets
     #[command(after_help = "Example:\n  jeton client delete app")]
     Delete {
         /// Its identifier
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
     /// Give a client a new secret, shown this once; the present one works for another day
     #[command(after_help = "Example:\n  jeton client rotate-secret app")]
     RotateSecret {
         /// Its identifier
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
@@ -61,6 +66,7 @@ pub(super) enum Clients {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// Its identifier: letters, digits and . _ ~ -
+    #[arg(allow_hyphen_values = true)]
     id: String,
     /// Its name for people
     #[arg(long)]

@@ -41,6 +41,7 @@ pub(super) enum Keys {
     )]
     Hold {
         /// The key
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Let a held key go
@@ -49,6 +50,7 @@ pub(super) enum Keys {
     )]
     Release {
         /// The key
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Declare a key stolen: the next key signs at once, a new one is published, and nothing that
@@ -56,6 +58,7 @@ pub(super) enum Keys {
     #[command(after_help = "Example:\n  jeton keys compromise KID --why 'found in a bucket'")]
     Compromise {
         /// The key
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// What happened, for the audit trail
         #[arg(long, value_name = "TEXT")]
