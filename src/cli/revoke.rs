@@ -10,6 +10,7 @@ use super::{Global, print_json};
 use crate::domain::when::When;
 use crate::error::Exit;
 use crate::manage::revoke::{RevocationView, What};
+use crate::secret::TokenText;
 
 /// Longest input that is read as a token.
 const LONGEST: u64 = 64 * 1024;
@@ -59,14 +60,14 @@ impl Revoke {
     }
 }
 
-fn token() -> Result<String, Exit> {
+fn token() -> Result<TokenText, Exit> {
     let mut text = Zeroizing::new(String::new());
     let stdin = std::io::stdin().lock();
     stdin
         .take(LONGEST)
         .read_to_string(&mut text)
         .map_err(|_| Exit::Failed("standard input holds no token: it is not text".to_owned()))?;
-    Ok(text.trim().to_owned())
+    Ok(TokenText::new(text.trim()))
 }
 
 fn sentence(view: &RevocationView) -> String {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::form::{Form, decode};
 use crate::domain::{ClientId, Reason, Refusal};
 use crate::issue::Presented;
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, TokenText};
 
 /// Standard base64; some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -72,7 +72,7 @@ fn bearer(token: &str) -> Result<Presented, Refusal> {
     if word.is_empty() || !word.bytes().all(allowed) {
         return Err(Reason::ClientAuthMalformed.into());
     }
-    Ok(Presented::Bearer(Zeroizing::new(token.to_owned())))
+    Ok(Presented::Bearer(TokenText::new(token)))
 }
 
 /// An id and a secret, or the knowledge that no client can have them.

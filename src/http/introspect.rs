@@ -10,6 +10,7 @@ use super::peer::admit;
 use super::{Shared, answer, credentials};
 use crate::domain::{Decision, Endpoint, Reason, Refusal};
 use crate::issue::{Introspection, IntrospectionRequest};
+use crate::secret::TokenText;
 
 /// The media type of a signed answer (RFC 9701 §5).
 const SIGNED: &str = "application/token-introspection+jwt";
@@ -42,7 +43,7 @@ async fn answered(
     let form = Form::read(request, payload).await?;
     let introspection = IntrospectionRequest {
         presented: credentials::presented(request, &form)?,
-        token: form.text("token")?.map(str::to_owned),
+        token: form.text("token")?.map(TokenText::new),
         signed: wants_signed(request),
     };
     shared.service.fresh().await?;

@@ -1,7 +1,7 @@
 //! One log line for each request, written when its answer is handed over: who, what, how it ended
 //! and why, and where the time went. Of what a caller chose it holds a well-formed trace id, a client
-//! that is registered, and well-formed scopes and resources; no path, no query, no other header. What is
-//! fetched of the public documents is logged at level debug.
+//! that is registered, and well-formed scopes and resources; no path, no query, no other header.
+//! Fetches of the public documents are logged at level debug.
 
 use std::time::Instant;
 

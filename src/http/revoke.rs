@@ -8,6 +8,7 @@ use super::peer::admit;
 use super::{Shared, answer, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::RevocationRequest;
+use crate::secret::TokenText;
 
 pub(super) async fn post(
     request: HttpRequest,
@@ -36,7 +37,7 @@ async fn answered(
     let form = Form::read(request, payload).await?;
     let revocation = RevocationRequest {
         presented: credentials::presented(request, &form)?,
-        token: form.text("token")?.map(str::to_owned),
+        token: form.text("token")?.map(TokenText::new),
     };
     // "Nothing to revoke" is said of a token whose key is unknown: that must not be for want of news.
     shared.service.fresh().await?;

@@ -7,18 +7,15 @@
 //! A network that has failed too often is refused before its secret is looked at: the right one gets
 //! the same answer as a wrong one, so that there is nothing to learn by going on.
 
-use std::fmt;
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use super::{Caller, Service};
 use crate::domain::{AuthMethod, ClientId, Decision, Reason, Refusal, Time};
 use crate::mirror::{Directory, Registered, Secret, SecretUse};
-use crate::secret::{ClientSecret, SecretDigest};
+use crate::secret::{ClientSecret, SecretDigest, TokenText};
 
 /// What a request says about who its client is, before any of it is believed.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Presented {
     /// An id and a secret in an `Authorization: Basic` header.
     Basic(ClientId, ClientSecret),
@@ -29,25 +26,11 @@ pub enum Presented {
     /// A credential that cannot be any client's: an id or a secret of impossible form.
     Impossible,
     /// An access token in an `Authorization: Bearer` header (RFC 6750 §2.1).
-    Bearer(Zeroizing<String>),
+    Bearer(TokenText),
     /// An `Authorization` scheme that clients cannot use here.
     Unsupported,
     /// Nothing.
     Nothing,
-}
-
-impl fmt::Debug for Presented {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Basic(..) => "Basic(…)",
-            Self::Post(..) => "Post(…)",
-            Self::Id(_) => "Id(…)",
-            Self::Bearer(_) => "Bearer(…)",
-            Self::Impossible => "Impossible",
-            Self::Unsupported => "Unsupported",
-            Self::Nothing => "Nothing",
-        })
-    }
 }
 
 impl Presented {

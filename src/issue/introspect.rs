@@ -11,6 +11,7 @@ use super::{Caller, Presented, Service};
 use crate::domain::{Client, Decision, Inactive, Reason, Refusal, Time, Verdict};
 use crate::keys::TokenType;
 use crate::mirror::Registered;
+use crate::secret::TokenText;
 
 /// What every inactive token gets, whatever the cause (RFC 7662 §2.2).
 const INACTIVE: &[u8] = br#"{"active":false}"#;
@@ -24,7 +25,7 @@ pub struct IntrospectionRequest {
     /// How the caller says who it is.
     pub presented: Presented,
     /// `token`, as it came.
-    pub token: Option<String>,
+    pub token: Option<TokenText>,
     /// Whether the caller wants a signed answer.
     pub signed: bool,
 }
@@ -67,7 +68,7 @@ impl Service {
     ) -> Result<Introspection, Refusal> {
         let seen = self.see(now)?;
         let caller = self.caller(&seen, request, from, decision)?;
-        let token = request.token.as_deref();
+        let token = request.token.as_ref().map(TokenText::expose);
         let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
 
         let examined = self.examine(token, &seen).and_then(|token| {
@@ -100,7 +101,7 @@ impl Service {
             Presented::Bearer(token) => {
                 let (network, endpoint) = (from.network, from.endpoint);
                 self.limits.may_try(network, None, endpoint)?;
-                let examined = self.examine(token, seen).map_err(|_| {
+                let examined = self.examine(token.expose(), seen).map_err(|_| {
                     self.limits.failed(network, None, endpoint);
                     Refusal::from(Reason::BearerInvalid)
                 })?;

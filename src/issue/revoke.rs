@@ -7,6 +7,7 @@ use crate::domain::revocation::MARGIN;
 use crate::domain::{
     Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Time, Verdict,
 };
+use crate::secret::TokenText;
 
 /// A revocation request, parsed.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub struct RevocationRequest {
     /// How the client says who it is.
     pub presented: Presented,
     /// `token`, as it came.
-    pub token: Option<String>,
+    pub token: Option<TokenText>,
 }
 
 impl Service {
@@ -31,7 +32,7 @@ impl Service {
         let seen = self.see(now)?;
         let client =
             self.authenticate(&seen.directory, &request.presented, caller, now, decision)?;
-        let token = request.token.as_deref();
+        let token = request.token.as_ref().map(TokenText::expose);
         let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
         let own = |facts: &Facts| facts.client == client.client.id.as_str();
         let examined = self.examine(token, &seen).and_then(|token| {

@@ -139,15 +139,17 @@ impl Keeper {
         let secrets = self.desk.secrets.now();
         let current = secrets.current();
         let behind = |ring: &RingKey| ring.opened.is_some() && ring.secret != current;
-        if !secrets.can_seal() || !self.mirror.keys().iter().any(behind) {
+        if !self.mirror.keys().iter().any(behind) {
             return;
         }
         match self.desk.reseal(now).await {
             Ok(0) => {}
-            Ok(keys) => tracing::info!(keys, "sealed under the root secret that seals now"),
+            Ok(keys) => {
+                tracing::info!(keys, "sealed under the root secret that seals now");
+                self.mirror.freshness.want();
+            }
             Err(error) => tracing::warn!(%error, "keys could not be sealed anew; trying again"),
         }
-        self.mirror.freshness.want();
     }
 
     /// Forgets revocations that concern nothing alive any more: here, and, since that cannot be

@@ -241,6 +241,9 @@ impl Desk {
     /// its own: it can stop at any point and go on later. Says how many it did.
     pub async fn reseal(&self, now: Time) -> Result<usize, ManageError> {
         let secrets = self.secrets.now();
+        if !secrets.can_seal() {
+            return Ok(0);
+        }
         let current = secrets.current().0;
         let mut done = 0;
         for row in rows::load(&self.db).await? {
@@ -248,7 +251,7 @@ impl Desk {
             let opens = secrets.row_key(old).is_some() && !secrets.distrusts(old);
             // Never back: while files differ, replicas would seal to and fro without end.
             let back = row.material.sealed_before.contains(&current);
-            if row.material.secret_id == current || !opens || back || !secrets.can_seal() {
+            if row.material.secret_id == current || !opens || back {
                 continue;
             }
             let kid = &row.key.kid;

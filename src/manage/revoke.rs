@@ -10,6 +10,7 @@ use crate::domain::revocation::MARGIN;
 use crate::domain::signing_key::KeyRow;
 use crate::domain::{AccessClaims, ClientId, ResourceId, Revocation, Target, Time};
 use crate::mirror::KeyRing;
+use crate::secret::TokenText;
 use crate::store::audit::{self, Action, Event};
 use crate::store::{StoreError, Tx, keys, revocations};
 
@@ -17,7 +18,7 @@ use crate::store::{StoreError, Tx, keys, revocations};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// One access token, given as itself.
-    Token(String),
+    Token(TokenText),
     /// Everything of a client.
     Client(String),
     /// Everything for a resource.
@@ -62,7 +63,7 @@ impl Desk {
         let rows = keys::load(&self.db).await?;
         let longest = self.longest_token(&rows);
         let (target, ends) = match what {
-            What::Token(token) => self.own_token(token, rows, now)?,
+            What::Token(token) => self.own_token(token.expose(), rows, now)?,
             What::Client(id) => (Target::Client(self.known_client(id).await?), now + longest),
             What::Resource(id) => (Target::Resource(self.known_resource(id).await?), now + longest),
             What::Everything => (Target::Everything, now + longest),

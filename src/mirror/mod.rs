@@ -1,8 +1,9 @@
 //! What each replica holds in memory, and the one poller that keeps it fresh.
 //!
 //! A request reads from here and never from the database: the key ring signs and fills the JWKS,
-//! the directory knows clients and resources. Each part is swapped as a whole, so a reader sees one
-//! consistent state. How old it may be is the reader's decision; the poller says how old it is.
+//! the directory knows clients and resources, the acts say what was taken back. Keys and directory
+//! are each swapped as a whole, so a reader sees one consistent state. How old all this may be is the
+//! reader's decision; the poller says how old it is.
 
 mod directory;
 mod document;

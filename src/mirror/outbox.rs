@@ -42,7 +42,7 @@ impl Acts {
     }
 
     /// Acts were read: those of ours among them have their place in the outbox.
-    fn read_back(&self, acts: &[Revocation]) {
+    fn read_back<'a>(&self, acts: impl Iterator<Item = &'a Revocation>) {
         let mut own = self.own();
         if !own.is_empty() {
             for act in acts {
@@ -120,7 +120,7 @@ impl Reader {
         }
         let known = |placed: &Placed| placed.act.clone().filter(|act| act.expires_at > now);
         let page: Vec<_> = poll.acts.iter().filter_map(known).collect();
-        acts.read_back(&page);
+        acts.read_back(poll.acts.iter().filter_map(|placed| placed.act.as_ref()));
         match &mut self.again {
             Some(again) => page.iter().for_each(|act| again.add(act)),
             None if page.is_empty() => {}

@@ -83,6 +83,28 @@ impl fmt::Debug for Key {
     }
 }
 
+/// A token as somebody handed it in, not looked at yet: whoever holds it may use it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenText(Zeroizing<String>);
+
+impl TokenText {
+    /// Takes text in.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The token itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(…)")
+    }
+}
+
 /// Whether two byte strings are equal, in a time that does not depend on where they differ.
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
@@ -111,7 +133,8 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        let text = format!("{:?} {:?}", Key::new([65; 32]), ClientSecret::generate());
-        assert_eq!(text, "Key(…) ClientSecret(…)");
+        let token = TokenText::new("eyJ");
+        let text = format!("{:?} {:?} {token:?}", Key::new([65; 32]), ClientSecret::generate());
+        assert_eq!(text, "Key(…) ClientSecret(…) TokenText(…)");
     }
 }
