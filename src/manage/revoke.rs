@@ -73,6 +73,7 @@ impl Desk {
             expires_at: ends.max(now) + MARGIN,
             target,
         };
+        let accepted = before.map_or(ends, |before| ends.min(before + longest));
         if !dry_run {
             self.write_act(&act, now).await?;
         }
@@ -83,7 +84,8 @@ impl Desk {
             remembered_until: shown(act.expires_at),
             obeyed_within: (!dry_run)
                 .then(|| humantime::format_duration(self.revocation_bound).to_string()),
-            accepted_without_asking_until: shown(ends),
+            // What was issued before T has ended a longest life after T.
+            accepted_without_asking_until: shown(accepted),
         })
     }
 

@@ -32,6 +32,7 @@ mod mirror;
 mod modes;
 mod openapi;
 mod operations;
+mod operator_revokes;
 mod outage;
 mod outbox;
 mod propagation;
