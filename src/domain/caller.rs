@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// Where a caller stands: an IPv4 address, or the /64 of an IPv6 address. A /64 is what one customer
 /// or one machine is given whole, so that whoever counts single addresses counts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +47,31 @@ impl fmt::Display for Network {
             Self::V4([a, b, c, _]) => write!(f, "{a}.{b}.{c}.0/24"),
             Self::V6([a, b, c, _]) => write!(f, "{a:x}:{b:x}:{c:x}::/48"),
         }
+    }
+}
+
+/// The name of a request, under which its log line and its audit rows are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// A name from chance, which makes it unique.
+    pub fn new(chance: [u8; 12]) -> Self {
+        let mut name = [0; 16];
+        // Twelve bytes are sixteen characters.
+        let _ = URL_SAFE_NO_PAD.encode_slice(chance, &mut name);
+        Self(name)
+    }
+
+    /// The name as it is shown.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new([0; 12])
     }
 }
 

@@ -24,7 +24,7 @@ pub mod token_id;
 pub mod when;
 
 pub use algorithm::Algorithm;
-pub use caller::{Budget, Endpoint, Network, Spent};
+pub use caller::{Budget, Endpoint, Network, RequestId, Spent};
 pub use claims::ExtraClaims;
 pub use client::{AuthMethod, Client, ClientId, GrantType, RefreshRetry};
 pub use decision::{Decision, Granted, Verdict};

@@ -1,5 +1,6 @@
 //! Resources: the APIs that tokens are for (RFC 8707). A resource owns its scopes.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use url::Url;
@@ -45,6 +46,13 @@ impl ResourceId {
         let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(u, h)| (u, h));
         let at = if user.is_empty() { "" } else { "@" };
         format!("{}://{user}{at}{}{path}", scheme.to_lowercase(), host.to_lowercase())
+    }
+}
+
+/// A map by identifiers can be asked with a text.
+impl Borrow<str> for ResourceId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -5,15 +5,29 @@ use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, HeaderValue, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::{Budget, Reason, Refusal};
+
+/// The media type of every answer but the signed ones.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A 200 that no cache may keep (RFC 6749 §5.1).
 pub(super) fn ok() -> HttpResponseBuilder {
     let mut builder = HttpResponse::Ok();
     no_store(&mut builder);
     builder
+}
+
+/// A 200 with JSON of about so many bytes: the buffer is not grown while it is written.
+pub(super) fn json(value: &impl Serialize, size: usize) -> HttpResponse {
+    let mut body = Vec::with_capacity(size);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => ok().content_type(JSON).body(body),
+        // What we render has string keys and no error of its own; were it otherwise, it is our fault.
+        Err(_) => HttpResponse::InternalServerError().finish(),
+    }
 }
 
 /// A refusal in public (RFC 6749 §5.2): fixed text that follows from the reason and the budget
@@ -74,6 +88,6 @@ pub(super) fn method_not_allowed(request: &HttpRequest, allow: &str) -> HttpResp
 
 /// `Pragma` is for RFC 6749 §5.1, which still asks for it.
 fn no_store(builder: &mut HttpResponseBuilder) {
-    builder.insert_header((CACHE_CONTROL, "no-store"));
-    builder.insert_header((PRAGMA, "no-cache"));
+    builder.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    builder.insert_header((PRAGMA, HeaderValue::from_static("no-cache")));
 }

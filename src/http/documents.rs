@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY,
 };
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -102,9 +102,9 @@ fn render(request: &HttpRequest, document: &Document, max_age: Duration) -> Http
     }
     let mut response = HttpResponse::Ok();
     cached(&mut response, tag, max_age);
-    response.insert_header((CONTENT_TYPE, "application/json"));
+    response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
     if gzip {
-        response.insert_header((CONTENT_ENCODING, "gzip"));
+        response.insert_header((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
     }
     response.body(body.clone())
 }
@@ -114,9 +114,9 @@ fn cached(response: &mut HttpResponseBuilder, tag: &str, max_age: Duration) {
     response
         .insert_header((CACHE_CONTROL, format!("public, max-age={seconds}")))
         .insert_header((ETAG, tag))
-        .insert_header((VARY, "Accept-Encoding"))
-        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((ACCESS_CONTROL_EXPOSE_HEADERS, "ETag"));
+        .insert_header((VARY, HeaderValue::from_static("Accept-Encoding")))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")))
+        .insert_header((ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag")));
 }
 
 /// A browser asks before it sends `If-None-Match` to another origin.

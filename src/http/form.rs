@@ -4,6 +4,8 @@
 //! mangled secret is compared, and what a proxy checked is not what we act on. So: bad encoding is
 //! an error, a repeated parameter is an error, and an empty value counts as absent.
 
+use std::mem;
+use std::ops::Range;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -25,7 +27,11 @@ const MAX_PARAMETERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A form that was decoded. Its values may hold secrets: they are erased when it goes.
-pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
+pub(super) struct Form {
+    /// Names and values, one behind the other: it is never grown, so that no copy is left behind.
+    text: Zeroizing<String>,
+    parameters: Vec<(Range<usize>, Range<usize>)>,
+}
 
 impl Form {
     /// Reads the body of a request as a form.
@@ -44,18 +50,25 @@ impl Form {
     }
 
     fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        let mut text = Zeroizing::new(Vec::with_capacity(body.len()));
         let mut parameters = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             if parameters.len() == MAX_PARAMETERS {
                 return Err(Reason::ParametersTooMany.into());
             }
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            let mut half = || decode(halves.next().unwrap_or_default());
+            let mut half = || {
+                let start = text.len();
+                decode_onto(&mut text, halves.next().unwrap_or_default())?;
+                std::str::from_utf8(text.get(start..)?).ok()?;
+                Some(start..text.len())
+            };
             let name = half().ok_or(Reason::BodyMalformed)?;
             let value = half().ok_or(Reason::BodyMalformed)?;
-            parameters.push((name, Zeroizing::new(value)));
+            parameters.push((name, value));
         }
-        Ok(Self(parameters))
+        let text = String::from_utf8(mem::take(&mut *text)).map_err(|_| Reason::BodyMalformed)?;
+        Ok(Self { text: Zeroizing::new(text), parameters })
     }
 
     /// A parameter that may occur once. It holds printable ASCII, as RFC 6749 appendix A has it for
@@ -81,7 +94,9 @@ impl Form {
 
     /// A parameter that may repeat, whatever it holds.
     pub(super) fn many(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+        let text = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
+        let named = self.parameters.iter().filter(move |(other, _)| text(other) == name);
+        named.map(move |(_, value)| text(value))
     }
 }
 
@@ -110,6 +125,11 @@ async fn collect(mut payload: Payload) -> Result<Zeroizing<Vec<u8>>, Refusal> {
 /// Undoes form encoding; `None` for a `%` without two hex digits, and for what is not UTF-8.
 pub(super) fn decode(encoded: &[u8]) -> Option<String> {
     let mut decoded = Vec::with_capacity(encoded.len());
+    decode_onto(&mut decoded, encoded)?;
+    String::from_utf8(decoded).ok()
+}
+
+fn decode_onto(decoded: &mut Vec<u8>, encoded: &[u8]) -> Option<()> {
     let mut rest = encoded;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
@@ -126,7 +146,7 @@ pub(super) fn decode(encoded: &[u8]) -> Option<String> {
             other => other,
         });
     }
-    String::from_utf8(decoded).ok()
+    Some(())
 }
 
 #[cfg(test)]

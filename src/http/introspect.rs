@@ -25,7 +25,7 @@ pub(super) async fn post(
     decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
     shared.metrics.introspected(&decision);
     let response = match outcome {
-        Ok(Introspection::Plain(body)) => answer::ok().content_type("application/json").body(body),
+        Ok(Introspection::Plain(body)) => answer::ok().content_type(answer::JSON).body(body),
         Ok(Introspection::Signed(token)) => answer::ok().content_type(SIGNED).body(token),
         Err(refusal) => refused(&request, &refusal, shared.service.rules.issuer.as_str()),
     };

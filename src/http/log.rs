@@ -13,31 +13,11 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tracing::Level;
 
 use super::Shared;
 use super::connections::InHand;
-use crate::domain::{Decision, Inactive, Network, Reason, Spent, Verdict};
-
-/// The name of a request, under which its log line and its audit rows are found, and where it came
-/// from.
-#[derive(Debug, Clone)]
-pub(super) struct RequestId {
-    name: String,
-    network: Network,
-}
-
-impl RequestId {
-    fn new(network: Network) -> Self {
-        Self { name: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 12]>()), network }
-    }
-
-    /// The name that a request was given when it came in, and where it came from.
-    pub(super) fn whole(request: &HttpRequest) -> (Network, String) {
-        let extensions = request.extensions();
-        let id = extensions.get::<RequestId>();
-        id.map_or((Network::V6([0; 4]), String::new()), |id| (id.network, id.name.clone()))
-    }
-}
+use crate::domain::{Decision, Inactive, Network, Reason, RequestId, Spent, Verdict};
 
 /// A user agent that only this process knows: by it we recognise our own look at our listener.
 #[derive(Debug, Clone)]
@@ -50,55 +30,50 @@ impl Default for SelfCheck {
     }
 }
 
-/// Names the request, times it, counts it and logs it.
+impl SelfCheck {
+    /// Whether a request is one of our own.
+    fn made(&self, request: &HttpRequest) -> bool {
+        let agent = request.headers().get(USER_AGENT);
+        agent.is_some_and(|agent| crate::secret::same(agent.as_bytes(), self.0.as_bytes()))
+    }
+}
+
+/// Names the request, times it, counts it and logs it. What only a line needs is looked up when one
+/// is written: documents are fetched more often than anything else, and write none.
 pub async fn observe<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
     let mut in_hand = InHand::of(&request);
-    let trace = request.headers().get("traceparent").and_then(trace_id);
-    let shared = request.app_data::<Data<Shared>>().cloned();
-    let network = shared.as_ref().map_or(Network::V6([0; 4]), |shared| {
-        shared.proxies.caller(request.peer_addr(), request.headers())
-    });
-    let id = RequestId::new(network);
-    request.extensions_mut().insert(id.clone());
+    let id = RequestId::new(rand::random());
+    request.extensions_mut().insert(id);
 
     let mut response = next.call(request).await?;
-    if let Ok(value) = HeaderValue::from_str(&id.name) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
     in_hand.closing(!response.response().head().keep_alive());
     let request = response.request();
     let took = started.elapsed();
+    let Some(shared) = request.app_data::<Data<Shared>>() else {
+        return Ok(response);
+    };
     // Neither is ever the caller's own text: labels and fields come from closed sets.
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known_method(request.method().as_str());
-    let status = response.status().as_u16();
-    let Some(shared) = shared else {
-        return Ok(response);
-    };
-    shared.metrics.answered(method, &route, status, took);
+    shared.metrics.answered(method, &route, response.status().as_str(), took);
     if let Some(spent) = request.extensions().get::<Spent>() {
         shared.metrics.limited(spent);
     }
-
-    let ours = request
-        .headers()
-        .get(USER_AGENT)
-        .is_some_and(|agent| crate::secret::same(agent.as_bytes(), shared.self_check.0.as_bytes()));
-    if !ours {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let line = Line { id: &id, trace, method, route: &route, status, micros };
-        line.write(request);
-    }
+    let status = response.status().as_u16();
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    Line { id, method, route: &route, status, micros }.write(request, shared);
     Ok(response)
 }
 
 struct Line<'a> {
-    id: &'a RequestId,
-    trace: Option<String>,
+    id: RequestId,
     method: &'static str,
     route: &'a str,
     status: u16,
@@ -106,20 +81,29 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn write(&self, request: &HttpRequest) {
-        let Line { id, trace, method, route, status, micros } = self;
+    fn write(&self, request: &HttpRequest, shared: &Shared) {
+        let Line { id, method, route, status, micros } = self;
         let extensions = request.extensions();
+        let decision = extensions.get::<Decision>();
+        // Verifiers fetch keys and metadata all day: the metric counts that, and a line for each
+        // would be most of the log.
+        let quiet =
+            decision.is_none() && *status < 400 && matches!(*method, "GET" | "HEAD" | "OPTIONS");
+        if (quiet && !tracing::enabled!(Level::DEBUG)) || shared.self_check.made(request) {
+            return;
+        }
+        let trace = request.headers().get("traceparent").and_then(trace_id);
+        let (id, trace) = (id.as_str(), trace.as_deref());
+        if quiet {
+            tracing::debug!(request = id, trace, method, route, status, micros, "answered");
+            return;
+        }
         let reason = extensions.get::<Reason>().map(|reason| reason.name());
         let budget = extensions.get::<Spent>().map(|spent| spent.budget.name());
-        let trace = trace.as_deref();
-        let (id, network) = (id.name.as_str(), tracing::field::display(id.network));
-        let Some(decision) = extensions.get::<Decision>() else {
-            // Verifiers fetch keys and metadata all day: the metric counts that, and a line for each
-            // would be most of the log.
-            if *status < 400 && matches!(*method, "GET" | "HEAD" | "OPTIONS") {
-                tracing::debug!(request = id, trace, method, route, status, micros, "answered");
-                return;
-            }
+        let network = extensions.get::<Network>().copied();
+        let network = network.unwrap_or_else(|| shared.proxies.caller(request));
+        let network = tracing::field::display(network);
+        let Some(decision) = decision else {
             tracing::info!(
                 request = id,
                 trace,

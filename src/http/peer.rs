@@ -5,16 +5,15 @@
 //! that it saw, so from the right every entry was written by a proxy of ours, up to the first address
 //! that is none of ours: that is the caller, and what stands left of it is the caller's own tale.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, X_FORWARDED_FOR};
+use actix_web::{HttpMessage, HttpRequest};
 use ipnet::IpNet;
 
 use super::Shared;
 use super::forwarded::{forwarded, from_the_right, node};
-use super::log::RequestId;
 use crate::domain::{Endpoint, Network, Refusal};
 use crate::issue::Caller;
 
@@ -33,7 +32,10 @@ pub(super) fn admit(
     shared: &Shared,
     endpoint: Endpoint,
 ) -> Result<Caller, Refusal> {
-    let (network, request_id) = RequestId::whole(request);
+    let network = shared.proxies.caller(request);
+    request.extensions_mut().insert(network);
+    // Every request passes `observe`, which names it.
+    let request_id = request.extensions().get().copied().unwrap_or_default();
     shared.service.limits.request(network, endpoint)?;
     Ok(Caller { network, endpoint, request_id })
 }
@@ -45,9 +47,10 @@ impl Proxies {
     }
 
     /// The network of whoever calls.
-    pub(super) fn caller(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Network {
+    pub(super) fn caller(&self, request: &HttpRequest) -> Network {
+        let peer = request.peer_addr();
         let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
-        network(self.find(peer.to_canonical(), headers))
+        network(self.find(peer.to_canonical(), request.headers()))
     }
 
     fn find(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -10,6 +10,9 @@ use super::{Shared, answer, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{AccessToken, TokenRequest};
 
+/// What an answer holds besides its token and scopes, in bytes.
+const REST: usize = 96;
+
 /// RFC 6749 §5.1. Absent members are left out, never `null`.
 #[derive(Serialize)]
 struct TokenAnswer<'a> {
@@ -30,12 +33,15 @@ pub(super) async fn post(
     decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
     shared.metrics.decided(&decision);
     let response = match &outcome {
-        Ok(token) => answer::ok().json(TokenAnswer {
-            access_token: &token.token,
-            token_type: "Bearer",
-            expires_in: token.expires_in,
-            scope: &token.scope,
-        }),
+        Ok(token) => {
+            let answer = TokenAnswer {
+                access_token: &token.token,
+                token_type: "Bearer",
+                expires_in: token.expires_in,
+                scope: &token.scope,
+            };
+            answer::json(&answer, token.token.len() + token.scope.len() + REST)
+        }
         Err(refusal) => answer::refusal(&request, refusal, shared.service.rules.issuer.as_str()),
     };
     request.extensions_mut().insert(decision);
@@ -52,12 +58,11 @@ async fn answered(
     let form = Form::read(request, payload).await?;
     let presented = credentials::presented(request, &form)?;
     let resources = form.many("resource").filter(|value| !value.is_empty());
-    let owned = |text: Option<&str>| text.map(str::to_owned);
     let token_request = TokenRequest {
         presented,
-        grant_type: owned(form.one("grant_type")?),
-        scope: owned(form.text("scope")?),
-        resources: resources.map(str::to_owned).collect(),
+        grant_type: form.one("grant_type")?,
+        scope: form.text("scope")?,
+        resources: resources.collect(),
     };
     let now = shared.service.clock.now();
     shared.service.token(&token_request, &caller, now, decision)

@@ -10,6 +10,9 @@ use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time, To
 use crate::keys::TokenType;
 use crate::mirror::Offer;
 
+/// Room for the claims of a usual token, in bytes.
+const USUAL_CLAIMS: usize = 512;
+
 /// What was decided to grant.
 pub(super) struct Grant<'a> {
     pub client: &'a Client,
@@ -84,14 +87,15 @@ impl Service {
             jti: &token_id.to_string(),
             scope: &scope,
         };
-        let mut text = serde_json::to_string(&claims).map_err(|_| unavailable())?;
+        let mut text = Vec::with_capacity(USUAL_CLAIMS + offer.extra_claims.len());
+        serde_json::to_writer(&mut text, &claims).map_err(|_| unavailable())?;
         if !offer.extra_claims.is_empty() {
             text.truncate(text.len().saturating_sub(1));
-            text.push_str(&offer.extra_claims);
-            text.push('}');
+            text.extend_from_slice(offer.extra_claims.as_bytes());
+            text.push(b'}');
         }
         let started = self.clock.tick();
-        let token = signer.sign(TokenType::Access, text.as_bytes()).map_err(|_| unavailable())?;
+        let token = signer.sign(TokenType::Access, &text).map_err(|_| unavailable())?;
         let took = self.clock.elapsed(started).as_micros();
         decision.sign_micros = u64::try_from(took).unwrap_or(u64::MAX);
         decision.granted = Some(Granted {

@@ -68,7 +68,7 @@ impl Service {
             Err(reason) => {
                 if reason.public().status == 401 {
                     self.limits.failed(network, name, endpoint);
-                    let (client, id) = (decision.client.as_ref(), &caller.request_id);
+                    let (client, id) = (decision.client.as_ref(), caller.request_id.as_str());
                     self.mirror.notes.failed(client, network, now, id);
                 }
                 return Err(reason.into());

@@ -9,7 +9,7 @@ use crate::mirror::{Offer, Registered};
 pub(super) fn grant(
     service: &Service,
     registered: &Registered,
-    request: &TokenRequest,
+    request: &TokenRequest<'_>,
     now: Time,
     decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
@@ -18,7 +18,7 @@ pub(super) fn grant(
         return Err(Reason::GrantNotAllowed.into());
     }
     let offer = resource(registered, &request.resources, decision)?;
-    let scopes = scopes(offer, request.scope.as_deref(), decision)?;
+    let scopes = scopes(offer, request.scope, decision)?;
     let mut limited_by = Vec::new();
     if decision.asked_scopes.is_none() && offer.default != offer.allowed {
         limited_by.push("default_scopes");
@@ -34,17 +34,21 @@ pub(super) fn grant(
 /// The one resource that the token is for (RFC 8707 §2).
 fn resource<'a>(
     registered: &'a Registered,
-    named: &[String],
+    named: &[&str],
     decision: &mut Decision,
 ) -> Result<&'a Offer, Refusal> {
     let malformed = |_| Refusal::from(Reason::ResourceMalformed);
-    let parsed = |text: &String| ResourceId::parse(text).map_err(malformed);
+    // One that is spelt as it is registered was parsed when it was registered.
+    let parsed = |text: &&str| match registered.spelt(text) {
+        Some(offer) => Ok(offer.resource.clone()),
+        None => ResourceId::parse(text).map_err(malformed),
+    };
     let named = named.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
-    let Some(first) = named.first() else {
+    let Some((first, others)) = named.split_first() else {
         let default = registered.client.default_resource().ok_or(Reason::ResourceMissing)?;
         return Ok(registered.offer(default).ok_or(Reason::ResourceUnknown)?);
     };
-    if named.iter().any(|other| other.lookup_key() != first.lookup_key()) {
+    if others.iter().any(|other| other.lookup_key() != first.lookup_key()) {
         return Err(Reason::ResourceSeveral.into());
     }
     decision.asked_resource = Some(first.clone());

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::{Algorithm, Endpoint, Issuer, Network, Reason, Refusal, Time};
+use crate::domain::{Algorithm, Endpoint, Issuer, Network, Reason, Refusal, RequestId, Time};
 use crate::limits::Limits;
 use crate::mirror::{Directory, Mirror};
 use crate::secret::Vault;
@@ -53,7 +53,7 @@ pub struct Caller {
     /// What it calls.
     pub endpoint: Endpoint,
     /// The name of its request, under which log line and audit rows are found.
-    pub request_id: String,
+    pub request_id: RequestId,
 }
 
 /// The issuer at work on one replica.

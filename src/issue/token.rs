@@ -6,15 +6,15 @@ use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
 
 /// A token request, parsed: every parameter occurs once and holds only characters it may hold.
 #[derive(Debug)]
-pub struct TokenRequest {
+pub struct TokenRequest<'a> {
     /// How the client says who it is.
     pub presented: Presented,
     /// `grant_type`.
-    pub grant_type: Option<String>,
+    pub grant_type: Option<&'a str>,
     /// `scope`.
-    pub scope: Option<String>,
+    pub scope: Option<&'a str>,
     /// `resource`, which may repeat (RFC 8707 §2).
-    pub resources: Vec<String>,
+    pub resources: Vec<&'a str>,
 }
 
 impl Service {
@@ -22,7 +22,7 @@ impl Service {
     /// gets the same answer: first who the client is, then what it wants.
     pub fn token(
         &self,
-        request: &TokenRequest,
+        request: &TokenRequest<'_>,
         caller: &Caller,
         now: Time,
         decision: &mut Decision,
@@ -30,7 +30,7 @@ impl Service {
         let directory = self.directory()?;
         let client = self.authenticate(&directory, &request.presented, caller, now, decision)?;
         let grant_type =
-            request.grant_type.as_deref().ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
+            request.grant_type.ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
         let grant: GrantType = grant_type.parse().map_err(|_| Reason::GrantUnsupported)?;
         decision.grant = Some(grant);
         if !client.client.grants.contains(&grant) {

@@ -96,13 +96,21 @@ pub struct Registered {
     pub client: Client,
     /// Its secrets, oldest first.
     pub secrets: Vec<Secret>,
-    offers: HashMap<String, Offer>,
+    offers: HashMap<ResourceId, Offer>,
+    /// The registered spelling for each that means the same.
+    spellings: HashMap<String, ResourceId>,
 }
 
 impl Registered {
     /// What it may have of a resource, however the resource is spelt.
     pub fn offer(&self, resource: &ResourceId) -> Option<&Offer> {
-        self.offers.get(&resource.lookup_key())
+        self.spelt(resource.as_str())
+            .or_else(|| self.offers.get(self.spellings.get(&resource.lookup_key())?))
+    }
+
+    /// What it may have of the resource that is registered under exactly this name.
+    pub fn spelt(&self, name: &str) -> Option<&Offer> {
+        self.offers.get(name)
     }
 }
 
@@ -122,14 +130,12 @@ impl Directory {
         }
         let by_id: HashMap<_, _> = resources.iter().map(|one| (&one.id, one)).collect();
         let register = |client: Client| {
-            let offers = client
-                .resources
-                .iter()
-                .filter_map(|id| by_id.get(id))
-                .map(|resource| (resource.id.lookup_key(), Offer::new(&client, resource)))
-                .collect();
+            let resources = || client.resources.iter().filter_map(|id| by_id.get(id));
+            let offer = |resource: &&Resource| (resource.id.clone(), Offer::new(&client, resource));
+            let offers = resources().map(offer).collect();
+            let spellings = resources().map(|one| (one.id.lookup_key(), one.id.clone())).collect();
             let secrets = by_client.remove(&client.id).unwrap_or_default();
-            (client.id.clone(), Arc::new(Registered { client, secrets, offers }))
+            (client.id.clone(), Arc::new(Registered { client, secrets, offers, spellings }))
         };
         Self {
             clients: clients.into_iter().map(register).collect(),

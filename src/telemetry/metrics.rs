@@ -8,7 +8,9 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::domain::{Decision, Inactive, Reason, SigningKey, Spent, Stage, Time, Verdict};
+use crate::domain::{
+    AuthMethod, Decision, GrantType, Inactive, Reason, SigningKey, Spent, Stage, Time, Verdict,
+};
 
 /// Buckets for what takes from a tenth of a millisecond to seconds.
 const BUCKETS: [f64; 14] =
@@ -27,11 +29,13 @@ pub struct Metrics {
 struct Requests {
     http: HistogramVec,
     tokens: IntCounterVec,
+    /// Those that were granted, which is what most are: looked up once, and there from the start.
+    granted: Vec<(GrantType, IntCounter)>,
     auth: Histogram,
     sign: Histogram,
     introspections: IntCounterVec,
     revocations: IntCounterVec,
-    client_auth: IntCounterVec,
+    client_auth: Vec<(AuthMethod, IntCounter)>,
     limited: IntCounterVec,
     limited_callers: IntGauge,
     clients: IntGauge,
@@ -107,16 +111,27 @@ impl Requests {
             "Time spent in each phase of a token request.",
             &["phase"],
         )?;
+        let tokens = make.counter(
+            "jeton_token_requests_total",
+            "Token requests by grant, outcome and reason.",
+            &["grant_type", "outcome", "reason"],
+        )?;
+        let client_auth = make.counter(
+            "jeton_client_auth_total",
+            "Successful client authentications by method.",
+            &["method"],
+        )?;
+        let granted =
+            |grant: GrantType| (grant, tokens.with_label_values(&[grant.name(), "granted", ""]));
+        let by = |method: AuthMethod| (method, client_auth.with_label_values(&[method.name()]));
         Ok(Self {
+            granted: GrantType::ALL.into_iter().map(granted).collect(),
+            client_auth: AuthMethod::ALL.into_iter().map(by).collect(),
+            tokens,
             http: make.histogram(
                 "jeton_http_request_duration_seconds",
                 "Time from reading a request to handing its answer over.",
                 &["method", "route", "status"],
-            )?,
-            tokens: make.counter(
-                "jeton_token_requests_total",
-                "Token requests by grant, outcome and reason.",
-                &["grant_type", "outcome", "reason"],
             )?,
             introspections: make.counter(
                 "jeton_introspections_total",
@@ -130,11 +145,6 @@ impl Requests {
             )?,
             auth: phases.with_label_values(&["auth"]),
             sign: phases.with_label_values(&["sign"]),
-            client_auth: make.counter(
-                "jeton_client_auth_total",
-                "Successful client authentications by method.",
-                &["method"],
-            )?,
             limited: make.counter(
                 "jeton_rate_limited_total",
                 "Requests that were refused because a budget was spent.",
@@ -251,21 +261,23 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is a pattern of ours, never a path of the caller's.
-    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let status = status.to_string();
-        self.requests
-            .http
-            .with_label_values(&[method, route, status.as_str()])
-            .observe(took.as_secs_f64());
+    pub fn answered(&self, method: &str, route: &str, status: &str, took: Duration) {
+        self.requests.http.with_label_values(&[method, route, status]).observe(took.as_secs_f64());
     }
 
     /// Counts a decision.
     pub fn decided(&self, decision: &Decision) {
-        let grant = decision.grant.map_or("", crate::domain::GrantType::name);
-        let reason = decision.refused.map_or("", crate::domain::Reason::name);
-        self.requests.tokens.with_label_values(&[grant, decision.outcome(), reason]).inc();
+        let Requests { tokens, granted, client_auth, .. } = &self.requests;
+        match (decision.grant, decision.refused) {
+            (Some(grant), None) => count_known(granted, grant),
+            (grant, refused) => {
+                let grant = grant.map_or("", GrantType::name);
+                let reason = refused.map_or("", Reason::name);
+                tokens.with_label_values(&[grant, decision.outcome(), reason]).inc();
+            }
+        }
         if let Some(method) = decision.authenticated_by {
-            self.requests.client_auth.with_label_values(&[method.name()]).inc();
+            count_known(client_auth, method);
             self.requests.auth.observe(Duration::from_micros(decision.auth_micros).as_secs_f64());
         }
         if let Some(granted) = &decision.granted {
@@ -371,6 +383,12 @@ pub struct Held {
     pub keys: Vec<SigningKey>,
     /// How many of them cannot be used here.
     pub key_troubles: usize,
+}
+
+fn count_known<T: PartialEq>(known: &[(T, IntCounter)], one: T) {
+    if let Some((_, counter)) = known.iter().find(|(other, _)| *other == one) {
+        counter.inc();
+    }
 }
 
 /// How a decision about a token ended, and why.
