@@ -12,9 +12,16 @@ use crate::domain::schedule::LEAD_FLOOR;
 /// Longest access token that makes sense for a token that cannot be taken back everywhere at once.
 const TTL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest life of one sign-in.
+const FAMILY_LIMIT: Duration = Duration::from_secs(400 * 86_400);
+
+/// Longest time in which a predecessor may be used by whoever holds it.
+const WINDOW_LIMIT: Duration = Duration::from_secs(600);
+
 pub(super) fn whole(settings: &Settings, problems: &mut Vec<String>) {
     lengths(settings, problems);
     timing(settings, problems);
+    refresh(settings, problems);
     rest(settings, problems);
 }
 
@@ -90,6 +97,33 @@ fn timing(settings: &Settings, problems: &mut Vec<String>) {
              outlast the lead of a new key",
             show(keys.max_age),
             show(keys.lead)
+        ));
+    }
+}
+
+fn refresh(settings: &Settings, problems: &mut Vec<String>) {
+    let refresh = &settings.refresh;
+    if refresh.idle < settings.keys.longest_token {
+        problems.push(format!(
+            "refresh.idle ({}) is shorter than tokens.access_token_ttl_max ({}): an app that waits \
+             for its access token to end would find its sign-in over",
+            show(refresh.idle),
+            show(settings.keys.longest_token)
+        ));
+    }
+    if refresh.absolute < refresh.idle || refresh.absolute > FAMILY_LIMIT {
+        problems.push(format!(
+            "refresh.absolute ({}) is shorter than refresh.idle ({}) or longer than {}",
+            show(refresh.absolute),
+            show(refresh.idle),
+            show(FAMILY_LIMIT)
+        ));
+    }
+    if refresh.window > WINDOW_LIMIT {
+        problems.push(format!(
+            "refresh.window ({}) is longer than {}: for so long a stolen predecessor would work",
+            show(refresh.window),
+            show(WINDOW_LIMIT)
         ));
     }
 }

@@ -10,6 +10,7 @@ pub mod claims;
 pub mod client;
 pub mod decision;
 pub mod emergency;
+pub mod family;
 pub mod inactive;
 pub mod issuer;
 pub mod reason;
@@ -21,6 +22,7 @@ pub mod signing_key;
 pub mod time;
 pub mod token;
 pub mod token_id;
+pub mod user;
 pub mod when;
 
 pub use algorithm::Algorithm;
@@ -28,6 +30,7 @@ pub use caller::{Budget, Endpoint, Network, RequestId, Spent};
 pub use claims::ExtraClaims;
 pub use client::{AuthMethod, Client, ClientId, GrantType, RefreshRetry};
 pub use decision::{Decision, Granted, Verdict};
+pub use family::Family;
 pub use inactive::Inactive;
 pub use issuer::Issuer;
 pub use reason::{Reason, Refusal};
@@ -38,6 +41,7 @@ pub use signing_key::{SigningKey, Stage, Times};
 pub use time::Time;
 pub use token::AccessClaims;
 pub use token_id::TokenId;
+pub use user::{User, Username};
 pub use when::When;
 
 /// Why a value was refused when it was parsed. The text is for the person who wrote the value; it

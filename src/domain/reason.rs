@@ -47,6 +47,8 @@ macro_rules! reasons {
 
 /// One text for every way in which a client fails to prove who it is: it must not tell which.
 const CLIENT: &str = "Client authentication failed.";
+/// One text for everything that is wrong with a code or a refresh token: it tells a thief nothing.
+const GRANT: &str = "The code or refresh token is invalid, expired, revoked, or another client's.";
 const AWAY: &str = "The server cannot answer right now; try again shortly.";
 
 reasons! {
@@ -138,6 +140,34 @@ reasons! {
     /// No resource was named and the client has no default.
     ResourceMissing = "resource_missing" => 400 "invalid_target"
         "Name a resource: this client has no default.";
+    /// No `refresh_token`.
+    RefreshMissing = "refresh_missing" => 400 "invalid_request"
+        "The parameter refresh_token is missing.";
+    /// A refresh token that has not the form of ours.
+    RefreshMalformed = "refresh_malformed" => 400 "invalid_grant" GRANT;
+    /// A refresh token that we did not make, or made under a root secret that was stolen since.
+    RefreshMacInvalid = "refresh_mac_invalid" => 400 "invalid_grant" GRANT;
+    /// The family is not in the database: it ended long ago, or the database lost its beginning.
+    RefreshFamilyUnknown = "refresh_family_unknown" => 400 "invalid_grant" GRANT;
+    /// Another client's refresh token. Nothing happens to it.
+    RefreshWrongClient = "refresh_wrong_client" => 400 "invalid_grant" GRANT;
+    /// The family is bound to a key that this request did not prove. Nothing happens to it.
+    RefreshWrongKey = "refresh_wrong_key" => 400 "invalid_grant" GRANT;
+    /// A refresh token that has a successor already: somebody else has one of the two. The family
+    /// has ended.
+    RefreshReused = "refresh_reused" => 400 "invalid_grant" GRANT;
+    /// A refresh token from a future that the database does not know: a backup was restored.
+    RefreshAhead = "refresh_ahead" => 400 "invalid_grant" GRANT;
+    /// The family was taken back.
+    RefreshFamilyRevoked = "refresh_family_revoked" => 400 "invalid_grant" GRANT;
+    /// Nothing was refreshed for too long.
+    RefreshIdleExpired = "refresh_idle_expired" => 400 "invalid_grant" GRANT;
+    /// The family has come to its end.
+    RefreshExpired = "refresh_expired" => 400 "invalid_grant" GRANT;
+    /// The person's account is switched off.
+    SubjectDisabled = "subject_disabled" => 400 "invalid_grant" GRANT;
+    /// It was authorized before an operator took back everything of that time.
+    IssuedBeforeWatermark = "issued_before_watermark" => 400 "invalid_grant" GRANT;
     /// The secret was stored under a root secret that this replica does not hold.
     SecretUnknown = "secret_unknown" => 503 "temporarily_unavailable" AWAY;
     /// The database has been out of reach for longer than what is in memory may be trusted.

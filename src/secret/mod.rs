@@ -3,10 +3,12 @@
 
 mod client;
 pub mod file;
+mod refresh;
 mod root;
 mod vault;
 
 pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
+pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 pub use vault::Vault;
 

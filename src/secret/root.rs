@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+use super::refresh::RefreshKey;
 use super::{Key, Pepper};
 
 /// The name of a root secret: what rows say they were made under.
@@ -60,6 +61,7 @@ pub enum RootSecretError {
 struct Entry {
     id: SecretId,
     pepper: Pepper,
+    refresh: RefreshKey,
     seal: Key,
     row: Key,
 }
@@ -92,6 +94,7 @@ impl RootSecrets {
             entries.push(Entry {
                 id,
                 pepper: Pepper::derive(&key, issuer),
+                refresh: RefreshKey::derive(&key, issuer),
                 seal: key.derive("signing-key-seal", issuer),
                 row: key.derive("signing-key-row", issuer),
             });
@@ -125,6 +128,16 @@ impl RootSecrets {
     /// The pepper under which new client secrets are stored.
     pub fn current_pepper(&self) -> &Pepper {
         &self.sealing().pepper
+    }
+
+    /// The key of the MAC in refresh tokens under one root secret.
+    pub(super) fn refresh_key(&self, id: SecretId) -> Option<&RefreshKey> {
+        self.entry(id).map(|entry| &entry.refresh)
+    }
+
+    /// The key of the MAC in new refresh tokens.
+    pub(super) fn current_refresh_key(&self) -> &RefreshKey {
+        &self.sealing().refresh
     }
 
     /// The key that seals private signing keys.

@@ -261,11 +261,7 @@ impl Db {
     ) -> Result<T, StoreError> {
         for attempt in 0..RETRIES {
             match self.attempt(patience, &act).await {
-                Err(StoreError::Contended) => {
-                    let longest = 5u64.saturating_mul(1 << attempt.min(6));
-                    let pause = rand::random_range(0..=longest);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                }
+                Err(StoreError::Contended) => pause(attempt).await,
                 outcome => return outcome,
             }
         }
@@ -292,6 +288,44 @@ impl Db {
         let committed = timeout(PATIENCE, tx.commit()).await.unwrap_or(Err(StoreError::Unknown));
         self.failpoints.after_commit()?;
         committed.map(|()| value)
+    }
+
+    /// Does one statement that is an act by itself, and reads at most one row that it returns. It is
+    /// one round trip: the database commits it before it answers. So an answer that does not come is
+    /// [`StoreError::Unknown`], wherever it was lost.
+    pub async fn write_one<T: Row>(
+        &self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Option<T>, StoreError> {
+        let sql = statement.sql;
+        for attempt in 0..RETRIES {
+            let done = within(PATIENCE, async {
+                self.failpoints.before_commit()?;
+                let mut rows = match &self.pool {
+                    Pool::Postgres { pool, pooler: Pooler::None } => {
+                        bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+                    }
+                    Pool::Postgres { pool, pooler: Pooler::Transaction } => {
+                        let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
+                        let rows = tx.all(statement, args).await?;
+                        tx.commit().await?;
+                        rows
+                    }
+                    Pool::Sqlite { writer, .. } => {
+                        bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(writer).await?
+                    }
+                };
+                self.failpoints.after_commit()?;
+                Ok(rows.pop())
+            });
+            match done.await {
+                Err(StoreError::Contended) => pause(attempt).await,
+                Err(StoreError::Unavailable(_)) => return Err(StoreError::Unknown),
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Contended)
     }
 
     /// Asks the database to parse and plan a statement without running it.
@@ -379,6 +413,12 @@ impl Tx {
             decided => decided,
         })
     }
+}
+
+/// Waits before an act is tried again, the longer the more often it lost.
+async fn pause(attempt: u64) {
+    let longest = 5u64.saturating_mul(1 << attempt.min(6));
+    tokio::time::sleep(Duration::from_millis(rand::random_range(0..=longest))).await;
 }
 
 async fn within<T>(

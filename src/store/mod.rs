@@ -12,6 +12,7 @@ pub mod db;
 pub mod doctor;
 mod error;
 mod failpoint;
+pub mod families;
 pub mod instance;
 pub mod keys;
 pub mod migrate;
@@ -21,6 +22,7 @@ pub mod resources;
 pub mod revocations;
 pub mod root_secrets;
 pub mod secrets;
+pub mod users;
 mod value;
 pub mod versions;
 
@@ -70,6 +72,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         audit::STATEMENTS,
         clients::STATEMENTS,
         doctor::STATEMENTS,
+        families::STATEMENTS,
         instance::STATEMENTS,
         keys::STATEMENTS,
         migrate::STATEMENTS,
@@ -79,6 +82,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         revocations::STATEMENTS,
         root_secrets::STATEMENTS,
         secrets::STATEMENTS,
+        users::STATEMENTS,
         versions::STATEMENTS,
     ]
     .into_iter()

@@ -1,0 +1,212 @@
+//! Rows of refresh-token families: one for each authorization, changed in place.
+
+use uuid::Uuid;
+
+use super::db::args;
+use super::value::{column, corrupt, readable};
+use super::{Db, StoreError, Tx, statements};
+use crate::domain::time::{from_micros, to_micros};
+use crate::domain::{ClientId, Family, Reason, ResourceId, Scopes, Time};
+
+statements! {
+    FAMILY_ADD on Both =
+        "insert into families
+             (id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
+              authenticated_at, idle, ends_at, key_thumbprint, user_agent, network)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    FAMILY on Both =
+        "select id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
+                authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
+                key_thumbprint, user_agent, network
+         from families where id = $1";
+    FAMILY_ADVANCE on Both =
+        "update families set generation = $3, rotated_at = $4, attempt = $5
+         where id = $1 and generation = $2 and client_id = $6
+           and (key_thumbprint is null or key_thumbprint = $7)
+           and revoked_at is null and suspended_at is null
+           and ends_at > $4 and rotated_at + idle > $4
+         returning id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
+                   authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
+                   key_thumbprint, user_agent, network";
+    FAMILY_END on Both =
+        "update families set revoked_at = $2, ended_by = $3, attempt = $4
+         where id = $1 and revoked_at is null and ends_at > $2";
+    FAMILIES_SUSPEND on Both =
+        "update families set suspended_at = $2 where subject = $1 and revoked_at is null";
+    FAMILIES_LIST on Both =
+        "select id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
+                authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
+                key_thumbprint, user_agent, network
+         from families
+         where (cast($1 as text) is null or client_id = $1)
+           and ($2 = false or subject = $3)
+           and id > $4
+         order by id limit $5";
+    FAMILIES_SWEEP on Both =
+        "delete from families where id in (
+             select id from families where ends_at < $1 order by ends_at limit $2)";
+}
+
+/// A family and what only people look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The family.
+    pub family: Family,
+    /// Why it was taken back, as it was written: an older version may know other reasons.
+    pub ended_by: Option<String>,
+    /// What the person's browser calls itself, cut short.
+    pub user_agent: Option<String>,
+    /// Where it came from, cut to a /24 or a /48.
+    pub network: Option<String>,
+}
+
+/// One step of a family: from the generation that it is presumed to have to the next.
+#[derive(Debug, Clone)]
+pub struct Advance {
+    /// Which family.
+    pub id: Uuid,
+    /// The generation that its row is presumed to have.
+    pub from: u32,
+    /// The generation that it gets.
+    pub to: u32,
+    /// When.
+    pub now: Time,
+    /// Random: by it we recognise our own success if the answer is lost.
+    pub attempt: i64,
+    /// The client that must be its own.
+    pub client: ClientId,
+    /// The key that was proven.
+    pub key_thumbprint: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    generation: i64,
+    rotated_at: i64,
+    attempt: i64,
+    client_id: String,
+    subject: Uuid,
+    resources: String,
+    scopes: String,
+    authenticated_at: i64,
+    idle: i64,
+    ends_at: i64,
+    suspended_at: Option<i64>,
+    revoked_at: Option<i64>,
+    ended_by: Option<String>,
+    key_thumbprint: Option<String>,
+    user_agent: Option<String>,
+    network: Option<String>,
+}
+
+impl TryFrom<Row> for Stored {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        const TABLE: &str = "families";
+        let resources = row.resources.split(' ').filter(|text| !text.is_empty());
+        let resources = resources.map(ResourceId::parse).collect::<Result<_, _>>();
+        let scopes =
+            if row.scopes.is_empty() { Ok(Scopes::default()) } else { Scopes::parse(&row.scopes) };
+        let generation = u32::try_from(row.generation);
+        let family = Family {
+            id: row.id,
+            generation: generation.map_err(|_| corrupt(TABLE, row.id, "generation"))?,
+            rotated_at: Time::from_micros(row.rotated_at),
+            attempt: row.attempt,
+            client: column(ClientId::parse(&row.client_id), TABLE, row.id, "client_id")?,
+            subject: row.subject,
+            resources: column(resources, TABLE, row.id, "resources")?,
+            scopes: column(scopes, TABLE, row.id, "scopes")?,
+            authenticated_at: Time::from_micros(row.authenticated_at),
+            idle: from_micros(row.idle),
+            ends_at: Time::from_micros(row.ends_at),
+            suspended_at: row.suspended_at.map(Time::from_micros),
+            revoked_at: row.revoked_at.map(Time::from_micros),
+            key_thumbprint: row.key_thumbprint,
+        };
+        let (user_agent, network) = (row.user_agent, row.network);
+        Ok(Self { family, ended_by: row.ended_by, user_agent, network })
+    }
+}
+
+/// Begins a family.
+pub async fn add(tx: &mut Tx, stored: &Stored) -> Result<(), StoreError> {
+    let family = &stored.family;
+    let resources: Vec<_> = family.resources.iter().map(ResourceId::as_str).collect();
+    let (resources, scopes) = (resources.join(" "), family.scopes.to_string());
+    let args = args![
+        family.id,
+        i64::from(family.generation),
+        family.rotated_at.micros(),
+        family.attempt,
+        family.client.as_str(),
+        family.subject,
+        &resources,
+        &scopes,
+        family.authenticated_at.micros(),
+        to_micros(family.idle),
+        family.ends_at.micros(),
+        family.key_thumbprint.as_deref(),
+        stored.user_agent.as_deref(),
+        stored.network.as_deref(),
+    ];
+    tx.run(&FAMILY_ADD, args).await.map(drop)
+}
+
+/// A family as it is now.
+pub async fn get(db: &Db, id: Uuid) -> Result<Option<Stored>, StoreError> {
+    db.one::<Row>(&FAMILY, args![id]).await?.map(TryInto::try_into).transpose()
+}
+
+/// Takes a step, if the row is as presumed, the client and the key are right, and it is alive; says
+/// nothing if not, and then nothing was changed. Of many who take the same step one succeeds.
+pub async fn advance(db: &Db, step: &Advance) -> Result<Option<Family>, StoreError> {
+    let args = args![
+        step.id,
+        i64::from(step.from),
+        i64::from(step.to),
+        step.now.micros(),
+        step.attempt,
+        step.client.as_str(),
+        step.key_thumbprint.as_deref(),
+    ];
+    let row = db.write_one::<Row>(&FAMILY_ADVANCE, args).await?;
+    Ok(row.map(Stored::try_from).transpose()?.map(|stored| stored.family))
+}
+
+/// Takes a family back for good; false if it is over already.
+pub async fn end(tx: &mut Tx, id: Uuid, why: Reason, now: Time) -> Result<bool, StoreError> {
+    let attempt: i64 = rand::random();
+    Ok(tx.run(&FAMILY_END, args![id, now.micros(), why.name(), attempt]).await? == 1)
+}
+
+/// Suspends what a person authorized, since then, or lets it go on; says how many.
+pub async fn suspend(tx: &mut Tx, subject: Uuid, since: Option<Time>) -> Result<u64, StoreError> {
+    tx.run(&FAMILIES_SUSPEND, args![subject, since.map(Time::micros)]).await
+}
+
+/// A page of families, by their births: of one client, of one person, or of both.
+pub async fn list(
+    db: &Db,
+    client: Option<&ClientId>,
+    subject: Option<Uuid>,
+    after: Uuid,
+    most: u32,
+) -> Result<Vec<Stored>, StoreError> {
+    let args = args![
+        client.map(ClientId::as_str),
+        subject.is_some(),
+        subject.unwrap_or_default(),
+        after,
+        i64::from(most),
+    ];
+    Ok(readable(db.all::<Row>(&FAMILIES_LIST, args).await?))
+}
+
+/// Deletes a few families that ended before then; says how many.
+pub async fn sweep(db: &Db, ended_before: Time) -> Result<u64, StoreError> {
+    const AT_ONCE: i64 = 500;
+    db.write(async |tx| tx.run(&FAMILIES_SWEEP, args![ended_before.micros(), AT_ONCE]).await).await
+}
