@@ -10,6 +10,7 @@ pub use prepare::{
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::Issuer;
 use crate::error::Exit;
+use crate::hashing::Hashing;
 use crate::http::{Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Memory, Rules, Service};
 use crate::jobs::{self, Keeper, Polling};
@@ -107,7 +109,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     warn_of_lost_lines(&mirror, &settings);
 
-    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits));
+    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits)?);
     let self_check = SelfCheck::default();
     let shared = Data::new(Shared {
         service: Arc::clone(&service),
@@ -239,8 +241,10 @@ fn service(
     mirror: &Arc<Mirror>,
     desk: &Desk,
     limits: Arc<Limits>,
-) -> Service {
-    Service {
+) -> Result<Service, Exit> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let hashing = Hashing::new(cores).map_err(|error| Exit::Failed(error.to_string()))?;
+    Ok(Service {
         rules: Rules {
             issuer: desk.issuer.clone(),
             algorithms: settings.keys.algorithms.clone(),
@@ -248,13 +252,16 @@ fn service(
             access_token_ttl_max: settings.keys.longest_token,
             directory_max_age: settings.clients_max_staleness,
             revocation_max_age: settings.revocation_max_staleness,
+            refresh: settings.refresh,
         },
         clock: clock.clone(),
+        db: desk.db.clone(),
+        hashing,
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
         examined: Memory::new(settings.introspection_cache),
         limits,
-    }
+    })
 }
 
 async fn apply(desk: &Desk, source: &ApplySource, clock: &Clock) -> Result<(), Exit> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::domain::family::RefreshRules;
 use crate::domain::schedule::Policy;
 use crate::domain::{Algorithm, Issuer, RefreshRetry};
 pub use rate::Rate;
@@ -100,7 +101,7 @@ pub struct Settings {
     /// How long an access token lives by default.
     pub access_token_ttl: Duration,
     /// Refresh tokens.
-    pub refresh: Refresh,
+    pub refresh: RefreshRules,
     /// How old may be what is known of revocations when a token is called active.
     pub revocation_max_staleness: Duration,
     /// Room for tokens whose signature was checked before, in bytes.
@@ -132,21 +133,6 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long to wait for requests under way.
     pub drain_timeout: Duration,
-}
-
-/// Refresh tokens.
-#[derive(Debug, Clone)]
-pub struct Refresh {
-    /// A family ends when nothing was refreshed for so long.
-    pub idle: Duration,
-    /// A family ends after this time.
-    pub absolute: Duration,
-    /// What happens with a predecessor, for clients that choose nothing.
-    pub retry: RefreshRetry,
-    /// How long a predecessor still works under [`RefreshRetry::Window`].
-    pub window: Duration,
-    /// Whether a family whose last commits the database lost goes on.
-    pub heal: bool,
 }
 
 /// How often callers may call; `None` is without limit.
@@ -215,7 +201,7 @@ impl Settings {
         };
         let unsafe_timing = reader.flag("keys.allow_unsafe_timing");
         let access_token_ttl = reader.duration("tokens.access_token_ttl");
-        let refresh = Refresh::read(&mut reader);
+        let refresh = refresh(&mut reader);
         let revocation_max_staleness = reader.duration("revocation.max_staleness");
         let introspection_cache = u64::from(reader.number("introspection.cache")) << 20;
         let clients_max_staleness = reader.duration("clients.max_staleness");
@@ -248,17 +234,15 @@ impl Settings {
     }
 }
 
-impl Refresh {
-    fn read(reader: &mut Reader) -> Self {
-        let words = RefreshRetry::ALL.map(RefreshRetry::name);
-        Self {
-            idle: reader.duration("refresh.idle"),
-            absolute: reader.duration("refresh.absolute"),
-            // The words are the policies' names, so that it parses.
-            retry: reader.choice("refresh.retry", &words).parse().unwrap_or(RefreshRetry::Window),
-            window: reader.duration("refresh.window"),
-            heal: reader.flag("refresh.heal"),
-        }
+fn refresh(reader: &mut Reader) -> RefreshRules {
+    let words = RefreshRetry::ALL.map(RefreshRetry::name);
+    RefreshRules {
+        idle: reader.duration("refresh.idle"),
+        absolute: reader.duration("refresh.absolute"),
+        // The words are the policies' names, so that it parses.
+        retry: reader.choice("refresh.retry", &words).parse().unwrap_or(RefreshRetry::Window),
+        window: reader.duration("refresh.window"),
+        heal: reader.flag("refresh.heal"),
     }
 }
 

@@ -104,16 +104,23 @@ impl FromStr for AuthMethod {
 pub enum GrantType {
     /// A client asks on its own behalf (RFC 6749 §4.4).
     ClientCredentials,
+    /// A client asks on behalf of a person who signed in (RFC 6749 §4.1).
+    AuthorizationCode,
+    /// A client goes on asking (RFC 6749 §6).
+    RefreshToken,
 }
 
 impl GrantType {
     /// Every grant that this version can serve: what metadata advertises.
-    pub const ALL: [GrantType; 1] = [Self::ClientCredentials];
+    pub const ALL: [GrantType; 3] =
+        [Self::ClientCredentials, Self::AuthorizationCode, Self::RefreshToken];
 
     /// The value of `grant_type`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }
@@ -130,7 +137,7 @@ impl FromStr for GrantType {
         Self::ALL
             .into_iter()
             .find(|grant| grant.name() == name)
-            .ok_or(Invalid("this version serves the grant client_credentials"))
+            .ok_or(Invalid("a grant is client_credentials, authorization_code or refresh_token"))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{ClientId, Reason, RefreshRetry, ResourceId, Scopes, Time};
+use super::{AuthMethod, Client, ClientId, Reason, RefreshRetry, ResourceId, Scopes, Time};
 
 /// One authorization, as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,36 @@ pub struct Presented<'a> {
     pub key_thumbprint: Option<&'a str>,
 }
 
-/// What an operator chose.
+/// What an operator chose for all families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshRules {
+    /// A family ends when nothing was refreshed for so long.
+    pub idle: Duration,
+    /// A family ends after this time, however much it is used.
+    pub absolute: Duration,
+    /// What happens with a predecessor, for clients that choose nothing.
+    pub retry: RefreshRetry,
+    /// How long a predecessor still works under [`RefreshRetry::Window`].
+    pub window: Duration,
+    /// Whether a family whose last commits the database lost goes on.
+    pub heal: bool,
+}
+
+impl RefreshRules {
+    /// What holds for one client. One that proves who it is at each refresh may repeat the last one
+    /// for as long as its answer was not used, unless somebody chose otherwise.
+    pub fn of(&self, client: &Client) -> RetryRules {
+        let proves = client.auth_method != AuthMethod::None;
+        let usual = match self.retry {
+            RefreshRetry::Window if proves => RefreshRetry::UntilUsed,
+            chosen => chosen,
+        };
+        let policy = client.refresh_retry.unwrap_or(usual);
+        RetryRules { policy, window: self.window, heal: self.heal }
+    }
+}
+
+/// What holds for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryRules {
     /// What happens with the predecessor of the live token.

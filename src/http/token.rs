@@ -9,9 +9,10 @@ use super::peer::admit;
 use super::{Shared, answer, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{AccessToken, TokenRequest};
+use crate::secret::TokenText;
 
 /// What an answer holds besides its token and scopes, in bytes.
-const REST: usize = 96;
+const REST: usize = 256;
 
 /// RFC 6749 §5.1. Absent members are left out, never `null`.
 #[derive(Serialize)]
@@ -21,6 +22,8 @@ struct TokenAnswer<'a> {
     expires_in: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
 }
 
 pub(super) async fn post(
@@ -39,6 +42,7 @@ pub(super) async fn post(
                 token_type: "Bearer",
                 expires_in: token.expires_in,
                 scope: &token.scope,
+                refresh_token: token.refresh_token.as_ref().map(TokenText::expose),
             };
             answer::json(&answer, token.token.len() + token.scope.len() + REST)
         }
@@ -63,7 +67,11 @@ async fn answered(
         grant_type: form.one("grant_type")?,
         scope: form.text("scope")?,
         resources: resources.collect(),
+        code: form.text("code")?.map(TokenText::new),
+        code_verifier: form.text("code_verifier")?.map(TokenText::new),
+        redirect_uri: form.text("redirect_uri")?,
+        refresh_token: form.text("refresh_token")?.map(TokenText::new),
     };
     let now = shared.service.clock.now();
-    shared.service.token(&token_request, &caller, now, decision)
+    shared.service.token(&token_request, &caller, now, decision).await
 }

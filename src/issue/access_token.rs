@@ -4,11 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Service;
 use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time, TokenId};
 use crate::keys::TokenType;
 use crate::mirror::Offer;
+use crate::secret::TokenText;
 
 /// Room for the claims of a usual token, in bytes.
 const USUAL_CLAIMS: usize = 512;
@@ -20,6 +22,19 @@ pub(super) struct Grant<'a> {
     pub offer: &'a Offer,
     pub scopes: Scopes,
     pub limited_by: Vec<&'static str>,
+    /// The authorization that it descends from.
+    pub session: Option<Session>,
+}
+
+/// An authorization, as its access tokens know it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Session {
+    /// The family.
+    pub family: Uuid,
+    /// When the person last proved who they are.
+    pub authenticated_at: Time,
+    /// No access token outlives it.
+    pub ends_at: Time,
 }
 
 /// An access token and what its client is told about it.
@@ -30,6 +45,8 @@ pub struct AccessToken {
     pub expires_in: u64,
     /// Its scopes; empty for a resource without scopes.
     pub scope: String,
+    /// The refresh token that comes with it.
+    pub refresh_token: Option<TokenText>,
 }
 
 impl fmt::Debug for AccessToken {
@@ -48,6 +65,10 @@ struct Claims<'a> {
     iat: i64,
     exp: i64,
     jti: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
 }
@@ -60,7 +81,7 @@ impl Service {
         now: Time,
         decision: &mut Decision,
     ) -> Result<AccessToken, Refusal> {
-        let Grant { client, subject, offer, scopes, mut limited_by } = grant;
+        let Grant { client, subject, offer, scopes, mut limited_by, session } = grant;
         let unavailable = || Refusal::from(Reason::SigningUnavailable);
         let algorithm = client.algorithm.or_else(|| self.default_algorithm(now));
         let keys = self.mirror.keys();
@@ -73,7 +94,11 @@ impl Service {
         if lifetime < wanted {
             limited_by.push("access_token_ttl_max");
         }
-        let lifetime = Duration::from_secs(lifetime.as_secs());
+        let left = session.map_or(lifetime, |session| session.ends_at.since(now));
+        if left < lifetime {
+            limited_by.push("refresh.absolute");
+        }
+        let lifetime = Duration::from_secs(lifetime.min(left).as_secs());
         let token_id = TokenId::new(now, rand::random());
         let scope = scopes.to_string();
         let iat = now.seconds();
@@ -85,6 +110,8 @@ impl Service {
             iat,
             exp: iat.saturating_add_unsigned(lifetime.as_secs()),
             jti: &token_id.to_string(),
+            sid: session.map(|session| session.family),
+            auth_time: session.map(|session| session.authenticated_at.seconds()),
             scope: &scope,
         };
         let mut text = Vec::with_capacity(USUAL_CLAIMS + offer.extra_claims.len());
@@ -107,6 +134,6 @@ impl Service {
             algorithm: signer.algorithm(),
             limited_by,
         });
-        Ok(AccessToken { token, expires_in: lifetime.as_secs(), scope })
+        Ok(AccessToken { token, expires_in: lifetime.as_secs(), scope, refresh_token: None })
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn grant(
         limited_by.push("client_scopes");
     }
     let subject = registered.client.id.as_str();
-    let grant = Grant { client: &registered.client, subject, offer, scopes, limited_by };
+    let client = &registered.client;
+    let grant = Grant { client, subject, offer, scopes, limited_by, session: None };
     service.issue(grant, now, decision)
 }
 

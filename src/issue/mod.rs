@@ -6,9 +6,11 @@
 
 mod access_token;
 mod authenticate;
+mod authorization_code;
 mod client_credentials;
 mod examine;
 mod introspect;
+mod refresh;
 mod revoke;
 mod token;
 
@@ -23,10 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::domain::family::RefreshRules;
 use crate::domain::{Algorithm, Endpoint, Issuer, Network, Reason, Refusal, RequestId, Time};
+use crate::hashing::Hashing;
 use crate::limits::Limits;
 use crate::mirror::{Directory, Mirror};
 use crate::secret::Vault;
+use crate::store::Db;
 
 /// What decides about every request.
 #[derive(Debug, Clone)]
@@ -43,6 +48,8 @@ pub struct Rules {
     pub directory_max_age: Duration,
     /// How old may be what is known of revocations when a token is called active.
     pub revocation_max_age: Duration,
+    /// Refresh tokens.
+    pub refresh: RefreshRules,
 }
 
 /// Who calls, as far as that is known before anybody has proved anything.
@@ -63,6 +70,10 @@ pub struct Service {
     pub rules: Rules,
     /// The time.
     pub clock: Clock,
+    /// The database.
+    pub db: Db,
+    /// Where passwords are checked.
+    pub hashing: Hashing,
     /// What is in memory.
     pub mirror: Arc<Mirror>,
     /// What client secrets are checked against.

@@ -1,8 +1,9 @@
 //! The token endpoint (RFC 6749 §3.2): who asks, for which grant, and may it.
 
 use super::authenticate::Presented;
-use super::{AccessToken, Caller, Service, client_credentials};
+use super::{AccessToken, Caller, Service, authorization_code, client_credentials, refresh};
 use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
+use crate::secret::TokenText;
 
 /// A token request, parsed: every parameter occurs once and holds only characters it may hold.
 #[derive(Debug)]
@@ -15,12 +16,20 @@ pub struct TokenRequest<'a> {
     pub scope: Option<&'a str>,
     /// `resource`, which may repeat (RFC 8707 §2).
     pub resources: Vec<&'a str>,
+    /// `code` (RFC 6749 §4.1.3).
+    pub code: Option<TokenText>,
+    /// `code_verifier` (RFC 7636 §4.5).
+    pub code_verifier: Option<TokenText>,
+    /// `redirect_uri` (RFC 6749 §4.1.3).
+    pub redirect_uri: Option<&'a str>,
+    /// `refresh_token` (RFC 6749 §6).
+    pub refresh_token: Option<TokenText>,
 }
 
 impl Service {
     /// Answers a token request. The checks come in a fixed order, so that the same mistake always
     /// gets the same answer: first who the client is, then what it wants.
-    pub fn token(
+    pub async fn token(
         &self,
         request: &TokenRequest<'_>,
         caller: &Caller,
@@ -40,6 +49,10 @@ impl Service {
             GrantType::ClientCredentials => {
                 client_credentials::grant(self, &client, request, now, decision)
             }
+            GrantType::AuthorizationCode => {
+                authorization_code::grant(self, &client, request, now, decision).await
+            }
+            GrantType::RefreshToken => refresh::grant(self, &client, request, now, decision).await,
         }
     }
 }
