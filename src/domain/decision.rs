@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::{
     Algorithm, AuthMethod, ClientId, Facts, GrantType, Inactive, Reason, ResourceId, Scopes,
     TokenId,
@@ -61,6 +63,17 @@ impl Verdict {
     }
 }
 
+/// A refresh token that came in, and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Its family.
+    pub family: Uuid,
+    /// Its generation, and after a success that of the token that is live now.
+    pub generation: u32,
+    /// How the client came to that one.
+    pub how: Option<&'static str>,
+}
+
 /// The record of one decision. It grows as the request is understood, so that a refusal shows how
 /// far it came.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,6 +88,8 @@ pub struct Decision {
     pub asked_scopes: Option<Scopes>,
     /// The resource asked for.
     pub asked_resource: Option<ResourceId>,
+    /// The refresh token that came in.
+    pub refreshed: Option<Refreshed>,
     /// What was granted.
     pub granted: Option<Granted>,
     /// The token that was looked at, if it is one of ours.

@@ -147,8 +147,11 @@ reasons! {
     RefreshMalformed = "refresh_malformed" => 400 "invalid_grant" GRANT;
     /// A refresh token that we did not make, or made under a root secret that was stolen since.
     RefreshMacInvalid = "refresh_mac_invalid" => 400 "invalid_grant" GRANT;
-    /// The family is not in the database: it ended long ago, or the database lost its beginning.
+    /// The family is not in the database: it ended long ago.
     RefreshFamilyUnknown = "refresh_family_unknown" => 400 "invalid_grant" GRANT;
+    /// The family is too young to have been swept, and is not in the database: a failover lost its
+    /// beginning.
+    RefreshFamilyLost = "refresh_family_lost" => 400 "invalid_grant" GRANT;
     /// Another client's refresh token. Nothing happens to it.
     RefreshWrongClient = "refresh_wrong_client" => 400 "invalid_grant" GRANT;
     /// The family is bound to a key that this request did not prove. Nothing happens to it.

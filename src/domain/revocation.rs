@@ -167,6 +167,11 @@ impl Revoked {
         marked.then_some(Inactive::BeforeWatermark)
     }
 
+    /// Whether an authorization was taken back by itself.
+    pub fn names_family(&self, family: Uuid) -> bool {
+        self.families.contains_key(&family)
+    }
+
     /// Whether everything that a key signed was taken back.
     pub fn names_key(&self, kid: &str) -> bool {
         self.keys.contains_key(kid)

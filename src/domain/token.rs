@@ -63,8 +63,8 @@ impl<'a> AccessClaims<'a> {
     }
 }
 
-/// When a family was born: the time in its UUIDv7.
-fn birth_of(family: Uuid) -> Option<Time> {
+/// When a family was born: the time in its UUIDv7, to the millisecond.
+pub fn birth_of(family: Uuid) -> Option<Time> {
     let (seconds, nanos) = family.get_timestamp()?.to_unix();
     let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
     Some(Time::from_micros(micros.checked_add(i64::from(nanos / 1000))?))

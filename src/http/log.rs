@@ -120,6 +120,7 @@ impl Line<'_> {
         };
         let granted = decision.granted.as_ref();
         let token = decision.token.as_ref();
+        let refreshed = decision.refreshed;
         let cause = decision.verdict.and_then(Verdict::cause);
         tracing::info!(
             request = id,
@@ -139,6 +140,9 @@ impl Line<'_> {
             scope = granted.map(|granted| tracing::field::display(&granted.scopes)),
             audience = granted.map(|granted| tracing::field::display(&granted.audience)),
             limited_by = granted.map(|granted| granted.limited_by.join(" ")),
+            family = refreshed.map(|refreshed| tracing::field::display(refreshed.family)),
+            generation = refreshed.map(|refreshed| refreshed.generation),
+            refresh = refreshed.and_then(|refreshed| refreshed.how),
             jti = granted.map(|granted| tracing::field::display(granted.token_id)),
             kid = granted.map(|granted| granted.kid.as_str()),
             cause = cause.map(Inactive::name),

@@ -17,7 +17,8 @@ pub(super) fn grant(
     if registered.client.auth_method == AuthMethod::None {
         return Err(Reason::GrantNotAllowed.into());
     }
-    let offer = resource(registered, &request.resources, decision)?;
+    let named = named(registered, &request.resources)?;
+    let offer = resource(registered, named, decision)?;
     let scopes = scopes(offer, request.scope, decision)?;
     let mut limited_by = Vec::new();
     if decision.asked_scopes.is_none() && offer.default != offer.allowed {
@@ -35,25 +36,37 @@ pub(super) fn grant(
 /// The one resource that the token is for (RFC 8707 §2).
 fn resource<'a>(
     registered: &'a Registered,
-    named: &[&str],
+    named: Option<ResourceId>,
     decision: &mut Decision,
 ) -> Result<&'a Offer, Refusal> {
+    let Some(named) = named else {
+        let default = registered.client.default_resource().ok_or(Reason::ResourceMissing)?;
+        return Ok(registered.offer(default).ok_or(Reason::ResourceUnknown)?);
+    };
+    let offer = registered.offer(&named);
+    decision.asked_resource = Some(named);
+    Ok(offer.ok_or(Reason::ResourceUnknown)?)
+}
+
+/// The one resource that a request names, if it names any, however it is spelt.
+pub(super) fn named(
+    registered: &Registered,
+    named: &[&str],
+) -> Result<Option<ResourceId>, Refusal> {
     let malformed = |_| Refusal::from(Reason::ResourceMalformed);
     // One that is spelt as it is registered was parsed when it was registered.
     let parsed = |text: &&str| match registered.spelt(text) {
         Some(offer) => Ok(offer.resource.clone()),
         None => ResourceId::parse(text).map_err(malformed),
     };
-    let named = named.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
-    let Some((first, others)) = named.split_first() else {
-        let default = registered.client.default_resource().ok_or(Reason::ResourceMissing)?;
-        return Ok(registered.offer(default).ok_or(Reason::ResourceUnknown)?);
-    };
-    if others.iter().any(|other| other.lookup_key() != first.lookup_key()) {
+    let mut named = named.iter().map(parsed).collect::<Result<Vec<_>, _>>()?.into_iter();
+    let first = named.next();
+    let same =
+        |one: &ResourceId| first.as_ref().map(ResourceId::lookup_key) == Some(one.lookup_key());
+    if !named.all(|other| same(&other)) {
         return Err(Reason::ResourceSeveral.into());
     }
-    decision.asked_resource = Some(first.clone());
-    Ok(registered.offer(first).ok_or(Reason::ResourceUnknown)?)
+    Ok(first)
 }
 
 /// The scopes of the token (RFC 6749 §3.3): exactly what was asked if all of it is allowed, else

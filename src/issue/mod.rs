@@ -12,6 +12,7 @@ mod examine;
 mod introspect;
 mod refresh;
 mod revoke;
+mod rotation;
 mod token;
 
 pub use access_token::AccessToken;

@@ -1,16 +1,203 @@
-//! The refresh token grant (RFC 6749 §6).
+//! The refresh token grant (RFC 6749 §6), with resource indicators (RFC 8707 §2.2).
 
-use super::{AccessToken, Service, TokenRequest};
-use crate::domain::{Decision, Reason, Refusal, Time};
-use crate::mirror::Registered;
+use super::access_token::{Grant, Session};
+use super::rotation::{Ask, Rotation, Tools};
+use super::{AccessToken, Caller, Service, TokenRequest};
+use crate::domain::decision::Refreshed;
+use crate::domain::family::Move;
+use crate::domain::token::birth_of;
+use crate::domain::{
+    AuthMethod, Decision, Facts, Family, Inactive, Reason, Refusal, ResourceId, Scopes, Time,
+    TokenId,
+};
+use crate::mirror::{Offer, Registered};
+use crate::secret::{NoRefreshToken, RefreshToken};
+use crate::store::families;
 
-/// Goes on with an authorization.
+/// What a request wants less than all of.
+#[derive(Debug)]
+struct Narrowed {
+    resource: Option<ResourceId>,
+    scopes: Option<Scopes>,
+}
+
+/// Goes on with an authorization. Nothing is spent until nothing can be refused any more: a typo
+/// never costs a token.
 pub(super) async fn grant(
-    _service: &Service,
-    _registered: &Registered,
-    _request: &TokenRequest<'_>,
-    _now: Time,
-    _decision: &mut Decision,
+    service: &Service,
+    registered: &Registered,
+    request: &TokenRequest<'_>,
+    caller: &Caller,
+    decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
-    Err(Reason::GrantUnsupported.into())
+    let missing = Refusal::at(Reason::RefreshMissing, "refresh_token");
+    let text = request.refresh_token.as_ref().ok_or(missing)?;
+    let token = RefreshToken::open(text, &service.secrets.now()).map_err(no_token)?;
+    decision.refreshed =
+        Some(Refreshed { family: token.family, generation: token.generation, how: None });
+    service.fresh().await?;
+    let now = service.clock.now();
+    service.may_go_on(registered, &token)?;
+    let narrowed = Narrowed::parse(request, registered, decision)?;
+
+    let rules = service.rules.refresh.of(&registered.client);
+    let ask = Ask {
+        token,
+        client: registered.client.id.clone(),
+        has_credential: registered.client.auth_method != AuthMethod::None,
+        rules,
+        request_id: caller.request_id,
+        longest_token: service.rules.access_token_ttl_max,
+    };
+    if narrowed.is_something() {
+        service.suits(&ask, &narrowed, registered, now).await?;
+    }
+    let Rotation { family, how } = service.rotate(ask).await?;
+    decision.refreshed =
+        Some(Refreshed { family: family.id, generation: family.generation, how: Some(how.name()) });
+    service.answer(registered, &family, &narrowed, decision)
+}
+
+fn no_token(why: NoRefreshToken) -> Refusal {
+    match why {
+        NoRefreshToken::Malformed => Reason::RefreshMalformed.into(),
+        NoRefreshToken::Forged => Reason::RefreshMacInvalid.into(),
+        NoRefreshToken::SecretUnknown => Reason::SecretUnknown.into(),
+    }
+}
+
+impl Narrowed {
+    fn parse(
+        request: &TokenRequest<'_>,
+        registered: &Registered,
+        decision: &mut Decision,
+    ) -> Result<Self, Refusal> {
+        let resource = super::client_credentials::named(registered, &request.resources)?;
+        decision.asked_resource.clone_from(&resource);
+        let scopes = request.scope.map(Scopes::parse).transpose();
+        let scopes = scopes.map_err(|_| Refusal::from(Reason::ScopeMalformed))?;
+        decision.asked_scopes.clone_from(&scopes);
+        Ok(Self { resource, scopes })
+    }
+
+    const fn is_something(&self) -> bool {
+        self.resource.is_some() || self.scopes.is_some()
+    }
+
+    /// What of a family's grant is asked for: one of its resources, and of its scopes those that this
+    /// resource has. Registrations may have shrunk since; what is not allowed any more is not given.
+    fn of<'a>(
+        &self,
+        family: &Family,
+        registered: &'a Registered,
+    ) -> Result<(&'a Offer, Scopes), Refusal> {
+        let covers = |asked: &ResourceId| {
+            family.resources.iter().any(|one| one.lookup_key() == asked.lookup_key())
+        };
+        let resource = match &self.resource {
+            Some(asked) if covers(asked) => asked,
+            Some(_) => return Err(Reason::ResourceUnknown.into()),
+            None => family.resources.first().ok_or(Reason::ResourceMissing)?,
+        };
+        let offer = registered.offer(resource).ok_or(Reason::ResourceUnknown)?;
+        let allowed = family.scopes.intersection(&offer.allowed);
+        match &self.scopes {
+            None => Ok((offer, allowed)),
+            Some(asked) if asked.is_subset(&allowed) => Ok((offer, asked.clone())),
+            Some(_) => Err(Reason::ScopeNotAllowed.into()),
+        }
+    }
+}
+
+impl Service {
+    /// Whether anything that is in memory speaks against a family, before the database is asked.
+    fn may_go_on(&self, registered: &Registered, token: &RefreshToken) -> Result<(), Refusal> {
+        let birth = birth_of(token.family).ok_or(Reason::RefreshMalformed)?;
+        // The name may have been another client's, which was deleted.
+        if birth < registered.client.created_at {
+            return Err(Reason::IssuedBeforeWatermark.into());
+        }
+        self.not_taken_back(registered, token.family, birth, String::new())
+    }
+
+    /// Whether an act in memory takes a family back. It stands even where the database has lost it.
+    fn not_taken_back(
+        &self,
+        registered: &Registered,
+        family: uuid::Uuid,
+        birth: Time,
+        subject: String,
+    ) -> Result<(), Refusal> {
+        let facts = Facts {
+            id: TokenId::new(birth, [0; 9]),
+            birth,
+            family: Some(family),
+            subject,
+            client: registered.client.id.to_string(),
+            resource: String::new(),
+            kid: String::new(),
+        };
+        match self.mirror.acts.verdict(&facts) {
+            None => Ok(()),
+            Some(Inactive::FamilyRevoked) => Err(Reason::RefreshFamilyRevoked.into()),
+            Some(_) => Err(Reason::IssuedBeforeWatermark.into()),
+        }
+    }
+
+    /// Reads the family first, so that what it does not cover is refused before anything is spent.
+    /// A token that is to be refused anyway is left to the rotation.
+    async fn suits(
+        &self,
+        ask: &Ask,
+        narrowed: &Narrowed,
+        registered: &Registered,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let stored = families::get(&self.db, ask.token.family).await;
+        let stored = stored.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        let Some(family) = stored.map(|stored| stored.family) else { return Ok(()) };
+        match ask.decide(&family, now) {
+            Move::Rotate | Move::Retry | Move::Heal => narrowed.of(&family, registered).map(drop),
+            Move::Reuse | Move::Refuse(_) => Ok(()),
+        }
+    }
+
+    /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
+    /// a client cannot recover from.
+    async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
+        let (db, mirror, clock) = (self.db.clone(), self.mirror.clone(), self.clock.clone());
+        let rotation = tokio::task::spawn_local(Tools { db, mirror, clock }.rotate(ask));
+        Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
+    }
+
+    /// The live token of the family and a fresh access token.
+    fn answer(
+        &self,
+        registered: &Registered,
+        family: &Family,
+        narrowed: &Narrowed,
+        decision: &mut Decision,
+    ) -> Result<AccessToken, Refusal> {
+        let birth = birth_of(family.id).ok_or(Reason::RefreshMalformed)?;
+        let subject = family.subject.to_string();
+        self.not_taken_back(registered, family.id, birth, subject.clone())?;
+        let (offer, scopes) = narrowed.of(family, registered)?;
+        let limited = narrowed.scopes.is_none() && scopes != family.scopes;
+        let grant = Grant {
+            client: &registered.client,
+            subject: &subject,
+            offer,
+            scopes,
+            limited_by: if limited { vec!["resource"] } else { Vec::new() },
+            session: Some(Session {
+                family: family.id,
+                authenticated_at: family.authenticated_at,
+                ends_at: family.ends_at,
+            }),
+        };
+        let mut access = self.issue(grant, self.clock.now(), decision)?;
+        let live = RefreshToken { family: family.id, generation: family.generation };
+        access.refresh_token = Some(live.seal(&self.secrets.now()));
+        Ok(access)
+    }
 }

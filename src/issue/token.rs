@@ -52,7 +52,9 @@ impl Service {
             GrantType::AuthorizationCode => {
                 authorization_code::grant(self, &client, request, now, decision).await
             }
-            GrantType::RefreshToken => refresh::grant(self, &client, request, now, decision).await,
+            GrantType::RefreshToken => {
+                refresh::grant(self, &client, request, caller, decision).await
+            }
         }
     }
 }

@@ -247,7 +247,9 @@ impl ClientDescription {
 
 /// What must hold between the fields of a client, and between it and the rest.
 fn check_client(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>) {
-    if client.auth_method == AuthMethod::None && !client.grants.is_empty() {
+    if client.auth_method == AuthMethod::None
+        && client.grants.contains(&GrantType::ClientCredentials)
+    {
         mistakes
             .add("grants", "client_credentials is for clients that authenticate (RFC 6749 §4.4)");
     }

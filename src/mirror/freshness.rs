@@ -81,6 +81,25 @@ impl Freshness {
         Err(Stale)
     }
 
+    /// Returns once a poll that was sent after `since` has succeeded: what the database has lost until
+    /// then has been noticed, and written again.
+    pub async fn since(&self, since: Tick, clock: &Clock) -> Result<(), Stale> {
+        let _place = self.places.try_acquire().map_err(|_| Stale)?;
+        let mut polls = self.polls.subscribe();
+        // The first poll to end may have been sent before.
+        for _ in 0..2 {
+            self.want();
+            let ended = timeout(PATIENCE, polls.changed()).await;
+            if self.age(clock) <= clock.elapsed(since) {
+                return Ok(());
+            }
+            if ended.is_err() || self.has_just_failed(clock) {
+                return Err(Stale);
+            }
+        }
+        Err(Stale)
+    }
+
     /// Asks for a poll without waiting for it.
     pub fn want(&self) {
         self.is_wanted.store(true, Ordering::SeqCst);

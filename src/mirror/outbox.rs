@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use uuid::Uuid;
+
 use crate::clock::Tick;
 use crate::domain::{Facts, Inactive, Revocation, Revoked, Target, Time};
 use crate::store::poll::Poll;
@@ -27,6 +29,11 @@ impl Acts {
     /// Whether an act says that a key is stolen.
     pub fn names_key(&self, kid: &str) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).names_key(kid)
+    }
+
+    /// Whether an act takes an authorization back.
+    pub fn names_family(&self, family: Uuid) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).names_family(family)
     }
 
     /// Obeys acts from now on.

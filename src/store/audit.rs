@@ -68,6 +68,10 @@ pub enum Action {
     KeyResealed,
     /// An operator took tokens back.
     TokensRevoked,
+    /// A refresh token was used that had a successor already: the family was ended.
+    FamilyReused,
+    /// A family went on whose last refresh the database had lost.
+    FamilyHealed,
     /// Revocations that the database had lost were written again.
     RevocationsRestored,
     /// A root secret was declared stolen.
@@ -104,6 +108,8 @@ impl Action {
             Self::KeyCompromised => "key_compromised",
             Self::KeyResealed => "key_resealed",
             Self::TokensRevoked => "tokens_revoked",
+            Self::FamilyReused => "family_reused",
+            Self::FamilyHealed => "family_healed",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",
             Self::RootSecretAdded => "root_secret_added",

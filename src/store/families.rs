@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::db::args;
+use super::db::{Arg, args};
 use super::value::{column, corrupt, readable};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
@@ -163,17 +163,30 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Stored>, StoreError> {
 /// Takes a step, if the row is as presumed, the client and the key are right, and it is alive; says
 /// nothing if not, and then nothing was changed. Of many who take the same step one succeeds.
 pub async fn advance(db: &Db, step: &Advance) -> Result<Option<Family>, StoreError> {
-    let args = args![
-        step.id,
-        i64::from(step.from),
-        i64::from(step.to),
-        step.now.micros(),
-        step.attempt,
-        step.client.as_str(),
-        step.key_thumbprint.as_deref(),
-    ];
-    let row = db.write_one::<Row>(&FAMILY_ADVANCE, args).await?;
+    family(db.write_one(&FAMILY_ADVANCE, &step.args()).await?)
+}
+
+/// The same, as a part of an act that writes more than this.
+pub async fn advance_in(tx: &mut Tx, step: &Advance) -> Result<Option<Family>, StoreError> {
+    family(tx.one(&FAMILY_ADVANCE, &step.args()).await?)
+}
+
+fn family(row: Option<Row>) -> Result<Option<Family>, StoreError> {
     Ok(row.map(Stored::try_from).transpose()?.map(|stored| stored.family))
+}
+
+impl Advance {
+    fn args(&self) -> [Arg<'_>; 7] {
+        [
+            self.id.into(),
+            i64::from(self.from).into(),
+            i64::from(self.to).into(),
+            self.now.micros().into(),
+            self.attempt.into(),
+            self.client.as_str().into(),
+            self.key_thumbprint.as_deref().into(),
+        ]
+    }
 }
 
 /// Takes a family back for good; false if it is over already.

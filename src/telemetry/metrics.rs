@@ -33,6 +33,7 @@ struct Requests {
     granted: Vec<(GrantType, IntCounter)>,
     auth: Histogram,
     sign: Histogram,
+    refreshes: IntCounterVec,
     introspections: IntCounterVec,
     revocations: IntCounterVec,
     client_auth: Vec<(AuthMethod, IntCounter)>,
@@ -132,6 +133,11 @@ impl Requests {
                 "jeton_http_request_duration_seconds",
                 "Time from reading a request to handing its answer over.",
                 &["method", "route", "status"],
+            )?,
+            refreshes: make.counter(
+                "jeton_refreshes_total",
+                "Refresh tokens that were exchanged, by how: rotated, retried, healed.",
+                &["how"],
             )?,
             introspections: make.counter(
                 "jeton_introspections_total",
@@ -279,6 +285,9 @@ impl Metrics {
         if let Some(method) = decision.authenticated_by {
             count_known(client_auth, method);
             self.requests.auth.observe(Duration::from_micros(decision.auth_micros).as_secs_f64());
+        }
+        if let Some(how) = decision.refreshed.and_then(|refreshed| refreshed.how) {
+            self.requests.refreshes.with_label_values(&[how]).inc();
         }
         if let Some(granted) = &decision.granted {
             self.keys.signatures.with_label_values(&[granted.kid.as_str()]).inc();

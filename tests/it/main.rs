@@ -38,6 +38,7 @@ mod outbox;
 mod propagation;
 mod readme;
 mod reasons;
+mod refresh;
 mod replicas;
 mod revocation;
 mod revoked;

@@ -13,6 +13,9 @@ use crate::support::{App, OTHER, SECRET, app, basic, http};
 
 const INTROSPECT: &str = "/oauth2/introspect";
 
+/// A refresh without its token.
+const REFRESH: &str = "grant_type=refresh_token";
+
 /// Provokes a reason, and returns the status of the answer.
 async fn provoke(app: &App, reason: Reason) -> u16 {
     let right = basic("app", SECRET);
@@ -72,6 +75,23 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
         Reason::ResourceUnknown => asked("&resource=urn:unknown".into()).await,
         Reason::ResourceSeveral => asked(format!("&resource={OTHER}&resource=urn:x")).await,
         Reason::ResourceMissing => app.token("both", GRANT).await,
+        Reason::RefreshMissing => app.token("web", REFRESH).await,
+        Reason::RefreshMalformed => app.refresh("web", "x", "").await,
+        Reason::RefreshMacInvalid => {
+            let (_, token) = app.begin("web").await;
+            app.refresh("web", &format!("{}AAAA", &token[..token.len() - 4]), "").await
+        }
+        Reason::RefreshFamilyUnknown
+        | Reason::RefreshFamilyLost
+        | Reason::RefreshWrongClient
+        | Reason::RefreshWrongKey
+        | Reason::RefreshReused
+        | Reason::RefreshAhead
+        | Reason::RefreshFamilyRevoked
+        | Reason::RefreshIdleExpired
+        | Reason::RefreshExpired
+        | Reason::SubjectDisabled
+        | Reason::IssuedBeforeWatermark => changed(app, reason).await,
         Reason::SecretUnknown => {
             app.database
                 .change("update client_secrets set pepper_id = 99 where client_id = 'app'")
@@ -102,6 +122,44 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
         }
     };
     answer.status
+}
+
+/// A refresh of a family that was changed under the hands of its client.
+async fn changed(app: &App, reason: Reason) -> http::Answer {
+    let (_, token) = app.begin("web").await;
+    let family = app.read(&token).family;
+    let (mut client, mut token) = ("web", token);
+    let change = match reason {
+        Reason::RefreshFamilyUnknown => {
+            token = app.refresh_token(uuid::Uuid::from_u128(7 << 76), 0);
+            ""
+        }
+        Reason::RefreshWrongClient => {
+            client = "other-web";
+            ""
+        }
+        Reason::RefreshAhead => {
+            token = app.refresh_token(family, 7);
+            ""
+        }
+        Reason::RefreshFamilyLost => "delete from families",
+        Reason::RefreshWrongKey => "update families set key_thumbprint = 'x'",
+        Reason::RefreshReused => "update families set generation = 2",
+        Reason::RefreshFamilyRevoked => "update families set revoked_at = 1",
+        Reason::RefreshIdleExpired => "update families set idle = 0",
+        Reason::RefreshExpired => "update families set ends_at = 1",
+        Reason::SubjectDisabled => "update families set suspended_at = 1",
+        _ => {
+            app.database.change("update clients set created_at = 9000000000000000").await;
+            app.beat().await;
+            "update versions set number = number + 1, stamp = 7 where part = 'directory'"
+        }
+    };
+    if !change.is_empty() {
+        app.database.change(change).await;
+    }
+    app.beat().await;
+    app.refresh(client, &token, "").await
 }
 
 /// An introspection request with an access token in place of a credential.
@@ -181,7 +239,7 @@ async fn every_reason_can_be_provoked_and_is_counted_under_its_name() {
     for &reason in Reason::ALL {
         let patient = "[clients]\nmax_staleness = \"9999d\"\n";
         let settings = if reason == Reason::SigningUnavailable { patient } else { "" };
-        let app = App::with(settings).await;
+        let app = App::with_apps(settings).await;
         let status = provoke(&app, reason).await;
         assert_eq!(status, reason.public().status, "{reason}");
         // Paths and verbs are refused before there is a token request to count.

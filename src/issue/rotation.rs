@@ -1,0 +1,244 @@
+//! What becomes of a refresh token that somebody presents. The rule is [`Family::decide`]; this
+//! carries it out, so that of many who come at once exactly one advances the family, and an answer
+//! that was lost on the way, to the client or from the database, costs nobody a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::domain::family::{Move, Presented, RetryRules};
+use crate::domain::revocation::MARGIN;
+use crate::domain::token::birth_of;
+use crate::domain::{ClientId, Family, Reason, RequestId, Revocation, Target, Time};
+use crate::mirror::Mirror;
+use crate::secret::RefreshToken;
+use crate::store::audit::{self, Action, Event};
+use crate::store::families::{self, Advance};
+use crate::store::{Db, StoreError, revocations};
+
+/// A race with others can be lost so often: each time the family has moved on, and after two steps
+/// the token is reused.
+const TURNS: usize = 4;
+
+/// How long a family's row is kept after its end. A token of a younger family whose row is not there
+/// was lost by the database.
+pub(super) const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rotation {
+    /// The family as it is now: its live token is the answer.
+    pub family: Family,
+    /// How that came about.
+    pub how: How,
+}
+
+/// How a client came to the live token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// The family advanced.
+    Rotated,
+    /// It had advanced already: the client asks again.
+    Retried,
+    /// It advanced beyond what the database remembered.
+    Healed,
+}
+
+impl How {
+    /// Its name in logs and metrics.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Retried => "retried",
+            Self::Healed => "healed",
+        }
+    }
+}
+
+/// A refresh token that is presented, by whom, and what holds for them.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub token: RefreshToken,
+    pub client: ClientId,
+    /// Whether the client proved who it is.
+    pub has_credential: bool,
+    pub rules: RetryRules,
+    pub request_id: RequestId,
+    /// Longest life of an access token: so long the end of a family is remembered.
+    pub longest_token: Duration,
+}
+
+impl Ask {
+    /// What is to be done about the token, given its family's row.
+    pub(super) fn decide(&self, family: &Family, now: Time) -> Move {
+        let presented = Presented {
+            generation: self.token.generation,
+            client: &self.client,
+            has_credential: self.has_credential,
+            key_thumbprint: None,
+        };
+        family.decide(&presented, &self.rules, now)
+    }
+}
+
+/// What a rotation works with.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    pub db: Db,
+    pub mirror: Arc<Mirror>,
+    pub clock: Clock,
+}
+
+impl Tools {
+    /// Carries the rule out. It must run to its end whether or not anybody waits for the answer.
+    pub(super) async fn rotate(self, ask: Ask) -> Result<Rotation, Reason> {
+        let generation = ask.token.generation;
+        let mut next = Step { from: generation, how: How::Rotated };
+        // The marks of attempts that may have been committed without our knowing.
+        let mut doubts = Vec::new();
+        for _ in 0..TURNS {
+            let now = self.clock.now();
+            let attempt: i64 = rand::random();
+            match self.advance(&ask, &next, attempt, now).await {
+                Ok(Some(family)) => return Ok(Rotation { family, how: next.how }),
+                Ok(None) => {}
+                // It happened, or it did not. Only the row can tell.
+                Err(StoreError::Unknown) => doubts.push(attempt),
+                Err(error) => return Err(away(&error)),
+            }
+            let family = self.look(&ask, now).await?;
+            if doubts.contains(&family.attempt) {
+                return Ok(Rotation { family, how: next.how });
+            }
+            match ask.decide(&family, now) {
+                Move::Rotate => next = Step { from: generation, how: How::Rotated },
+                Move::Retry => return Ok(Rotation { family, how: How::Retried }),
+                // Our own attempt may have made the token a predecessor, and others may have gone on
+                // from there: to call that a theft would log somebody out for a lost answer.
+                Move::Reuse if !doubts.is_empty() => return Err(Reason::DatabaseUnavailable),
+                Move::Reuse => return Err(self.end(&ask, &family, now).await),
+                Move::Heal => {
+                    self.may_heal(&family).await?;
+                    next = Step { from: family.generation, how: How::Healed };
+                }
+                Move::Refuse(reason) => return Err(reason),
+            }
+        }
+        Err(Reason::Overloaded)
+    }
+
+    async fn advance(
+        &self,
+        ask: &Ask,
+        next: &Step,
+        attempt: i64,
+        now: Time,
+    ) -> Result<Option<Family>, StoreError> {
+        let Some(to) = ask.token.generation.checked_add(1) else { return Ok(None) };
+        let (id, client) = (ask.token.family, ask.client.clone());
+        let step = Advance { id, from: next.from, to, now, attempt, client, key_thumbprint: None };
+        if next.how != How::Healed {
+            return families::advance(&self.db, &step).await;
+        }
+        self.db
+            .write(async |tx| {
+                let Some(family) = families::advance_in(tx, &step).await? else { return Ok(None) };
+                let detail = json!({
+                    "family": id, "subject": family.subject, "found": next.from, "now": to,
+                });
+                let event = Event {
+                    client: Some(&family.client),
+                    request: Some(ask.request_id.as_str()),
+                    detail,
+                    ..Event::new(Action::FamilyHealed, "server", now)
+                };
+                audit::add(tx, &event).await?;
+                Ok(Some(family))
+            })
+            .await
+    }
+
+    /// The family as it is now.
+    async fn look(&self, ask: &Ask, now: Time) -> Result<Family, Reason> {
+        let stored = families::get(&self.db, ask.token.family).await;
+        let stored = stored.map_err(|error| away(&error))?;
+        stored.map(|stored| stored.family).ok_or_else(|| unknown(&ask.token, now))
+    }
+
+    /// Ends a family one of whose old tokens was used. It is committed before the caller is refused,
+    /// and exactly one of many such callers writes it.
+    async fn end(&self, ask: &Ask, family: &Family, now: Time) -> Reason {
+        let act = Revocation {
+            target: Target::Family(family.id),
+            issued_before: Time::from_micros(0),
+            expires_at: now + ask.longest_token + MARGIN,
+        };
+        let write = || {
+            self.db.write(async |tx| {
+                if !families::end(tx, family.id, Reason::RefreshReused, now).await? {
+                    return Ok(false);
+                }
+                let event = Event {
+                    reason: Some(Reason::RefreshReused),
+                    client: Some(&family.client),
+                    request: Some(ask.request_id.as_str()),
+                    detail: json!({
+                        "family": family.id,
+                        "subject": family.subject,
+                        "presented": ask.token.generation,
+                        "live": family.generation,
+                    }),
+                    ..Event::new(Action::FamilyReused, "server", now)
+                };
+                audit::add(tx, &event).await?;
+                revocations::append(tx, std::slice::from_ref(&act)).await?;
+                Ok(true)
+            })
+        };
+        let written = match write().await {
+            // Either it was written, or this writes it.
+            Err(StoreError::Unknown) => write().await.map(|_| true),
+            outcome => outcome,
+        };
+        match written {
+            Ok(ended) => {
+                self.mirror.acts.wrote(std::slice::from_ref(&act), self.clock.tick());
+                if ended { Reason::RefreshReused } else { Reason::RefreshFamilyRevoked }
+            }
+            Err(error) => away(&error),
+        }
+    }
+
+    /// Whether a family may go on whose last commits the database lost. What else it lost must be
+    /// written again first: a revocation in memory stands, whatever the row says.
+    async fn may_heal(&self, family: &Family) -> Result<(), Reason> {
+        let asked = self.clock.tick();
+        let stale = |_| Reason::MirrorStale;
+        self.mirror.freshness.since(asked, &self.clock).await.map_err(stale)?;
+        if self.mirror.acts.names_family(family.id) {
+            return Err(Reason::RefreshFamilyRevoked);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    from: u32,
+    how: How,
+}
+
+/// Why there is no row for a token that we made.
+fn unknown(token: &RefreshToken, now: Time) -> Reason {
+    if birth_of(token.family).is_some_and(|born| now.since(born) < RETENTION) {
+        return Reason::RefreshFamilyLost;
+    }
+    Reason::RefreshFamilyUnknown
+}
+
+fn away(error: &StoreError) -> Reason {
+    tracing::warn!(%error, "a refresh could not be carried out");
+    Reason::DatabaseUnavailable
+}
