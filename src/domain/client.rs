@@ -212,6 +212,8 @@ pub struct Client {
     pub claims: ExtraClaims,
     /// Since when an operator has it switched off.
     pub disabled_at: Option<Time>,
+    /// What was authorized for it before this counts no more.
+    pub valid_from: Option<Time>,
     /// When it was registered.
     pub created_at: Time,
     /// When it was last changed.
@@ -238,6 +240,8 @@ impl Client {
             first_party: false,
             claims: ExtraClaims::default(),
             disabled_at: None,
+            // What another client of this name was given must not come to life with this one.
+            valid_from: Some(now),
             created_at: now,
             updated_at: now,
         }

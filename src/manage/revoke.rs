@@ -12,7 +12,8 @@ use crate::domain::{AccessClaims, ClientId, ResourceId, Revocation, Target, Time
 use crate::mirror::KeyRing;
 use crate::secret::TokenText;
 use crate::store::audit::{self, Action, Event};
-use crate::store::{StoreError, Tx, keys, revocations};
+use crate::store::versions::{self, Part};
+use crate::store::{StoreError, Tx, clients, instance, keys, revocations};
 
 /// What an operator takes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,7 @@ impl Desk {
         };
         let write = || {
             self.db.write(async |tx| {
+                self.outlast(tx, &act.target, client.as_ref(), act.issued_before).await?;
                 audit::add(tx, &event).await?;
                 revocations::append(tx, std::slice::from_ref(act)).await
             })
@@ -124,6 +126,28 @@ impl Desk {
             // Doing it again is the same as looking whether it happened.
             Err(StoreError::Unknown) => Ok(write().await?),
             outcome => Ok(outcome?),
+        }
+    }
+
+    /// A refresh token lives longer than any act is remembered, so what is taken back of a client, or
+    /// of everybody, is also written where it stays.
+    async fn outlast(
+        &self,
+        tx: &mut Tx,
+        target: &Target,
+        client: Option<&ClientId>,
+        before: Time,
+    ) -> Result<(), StoreError> {
+        match (target, client) {
+            (Target::Client(_), Some(client)) => {
+                versions::bump(tx, Part::Directory).await?;
+                clients::set_valid_from(tx, client, before).await
+            }
+            (Target::Everything, _) => {
+                versions::bump(tx, Part::Directory).await?;
+                instance::set_valid_from(tx, before).await
+            }
+            _ => Ok(()),
         }
     }
 

@@ -119,11 +119,17 @@ impl Registered {
 pub struct Directory {
     clients: HashMap<ClientId, Arc<Registered>>,
     scopes: Scopes,
+    valid_from: Option<Time>,
 }
 
 impl Directory {
     /// Prepares what was loaded.
-    pub fn new(clients: Vec<Client>, secrets: Vec<StoredSecret>, resources: &[Resource]) -> Self {
+    pub fn new(
+        clients: Vec<Client>,
+        secrets: Vec<StoredSecret>,
+        resources: &[Resource],
+        valid_from: Option<Time>,
+    ) -> Self {
         let mut by_client: HashMap<ClientId, Vec<Secret>> = HashMap::new();
         for secret in secrets {
             by_client.entry(secret.client.clone()).or_default().push(Secret::new(secret));
@@ -143,7 +149,13 @@ impl Directory {
                 .iter()
                 .flat_map(|one| one.scope_set().iter().cloned().collect::<Vec<_>>())
                 .collect(),
+            valid_from,
         }
+    }
+
+    /// What was authorized for anybody before this counts no more.
+    pub const fn valid_from(&self) -> Option<Time> {
+        self.valid_from
     }
 
     /// A client by its identifier.

@@ -15,7 +15,9 @@ use crate::secret::Vault;
 use crate::store::audit::{self, Action, Event};
 use crate::store::poll::{self, Poll};
 use crate::store::versions::{self, Versions};
-use crate::store::{Db, StoreError, clients, keys, resources, revocations, root_secrets, secrets};
+use crate::store::{
+    Db, StoreError, clients, instance, keys, resources, revocations, root_secrets, secrets,
+};
 
 /// A poll that takes longer has failed; the next one may find a better connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -179,7 +181,8 @@ impl Poller {
         // Whoever stole a root secret and can write to the database could have made these.
         let root = self.secrets.now();
         secrets.retain(|one| !root.distrusts(one.pepper));
-        let directory = Directory::new(clients, secrets, &resources);
+        let valid_from = instance::valid_from(&self.db).await?;
+        let directory = Directory::new(clients, secrets, &resources, valid_from);
         self.mirror.directory.store(Arc::new(directory));
         Ok(())
     }

@@ -15,13 +15,13 @@ statements! {
     CLIENTS on Both =
         "select id, name, auth_method, grants, redirect_uris, resources, default_resource, scopes,
                 default_scopes, introspects, access_token_ttl, algorithm, refresh_retry,
-                first_party, claims, disabled_at, created_at, updated_at
+                first_party, claims, disabled_at, valid_from, created_at, updated_at
          from clients order by id";
     CLIENT_PUT on Both =
         "insert into clients (id, name, auth_method, grants, redirect_uris, resources,
              default_resource, scopes, default_scopes, introspects, access_token_ttl, algorithm,
-             claims, created_at, updated_at, refresh_retry, first_party)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             claims, created_at, updated_at, refresh_retry, first_party, valid_from)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
          on conflict (id) do update set name = excluded.name, auth_method = excluded.auth_method,
              grants = excluded.grants, redirect_uris = excluded.redirect_uris,
              resources = excluded.resources, default_resource = excluded.default_resource,
@@ -32,6 +32,9 @@ statements! {
              updated_at = excluded.updated_at";
     CLIENT_SET_DISABLED on Both =
         "update clients set disabled_at = $2, updated_at = $3 where id = $1";
+    CLIENT_SET_VALID_FROM on Both =
+        "update clients set valid_from = $2
+         where id = $1 and (valid_from is null or valid_from < $2)";
     CLIENT_EXISTS on Both = "select id from clients where id = $1";
     CLIENT_DELETE on Both = "delete from clients where id = $1";
 }
@@ -54,6 +57,7 @@ struct Row {
     first_party: bool,
     claims: Json<Value>,
     disabled_at: Option<i64>,
+    valid_from: Option<i64>,
     created_at: i64,
     updated_at: i64,
 }
@@ -101,6 +105,7 @@ impl TryFrom<Row> for Client {
             first_party: row.first_party,
             claims: claims(&row.claims).map_err(|_| bad("claims"))?,
             disabled_at: row.disabled_at.map(Time::from_micros),
+            valid_from: row.valid_from.map(Time::from_micros),
             created_at: Time::from_micros(row.created_at),
             updated_at: Time::from_micros(row.updated_at),
             name: row.name,
@@ -126,8 +131,8 @@ pub async fn exists(tx: &mut Tx, id: &ClientId) -> Result<bool, StoreError> {
     Ok(found.is_some())
 }
 
-/// Registers a client, or changes it. Whether it is disabled stays as it is: that is a state of its
-/// own, which no description of a client may lift.
+/// Registers a client, or changes it. Whether it is disabled, and from when on what was authorized
+/// for it counts, stays as it is: no description of a client may lift that.
 pub async fn put(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
     let grants: Value = client.grants.iter().map(|grant| Value::from(grant.name())).collect();
     let redirect_uris: Value = client.redirect_uris.iter().map(String::as_str).collect();
@@ -154,6 +159,7 @@ pub async fn put(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         client.updated_at.micros(),
         client.refresh_retry.map(RefreshRetry::name),
         client.first_party,
+        client.valid_from.map(Time::micros),
     ];
     tx.run(&CLIENT_PUT, args).await.map(drop)
 }
@@ -167,6 +173,11 @@ pub async fn set_disabled(
 ) -> Result<bool, StoreError> {
     let args = args![id.as_str(), since.map(Time::micros), now.micros()];
     Ok(tx.run(&CLIENT_SET_DISABLED, args).await? == 1)
+}
+
+/// What was authorized for a client before this counts no more. It never moves back.
+pub async fn set_valid_from(tx: &mut Tx, id: &ClientId, from: Time) -> Result<(), StoreError> {
+    tx.run(&CLIENT_SET_VALID_FROM, args![id.as_str(), from.micros()]).await.map(drop)
 }
 
 /// Deletes a client with its secrets; false if there is none.

@@ -1,7 +1,7 @@
 //! Whose database this is.
 
 use super::db::args;
-use super::{Db, StoreError, statements};
+use super::{Db, StoreError, Tx, statements};
 use crate::domain::Time;
 
 statements! {
@@ -9,6 +9,10 @@ statements! {
         "insert into instance (id, issuer, is_dev, created_at) values (1, $1, $2, $3)
          on conflict do nothing";
     INSTANCE on Both = "select issuer, is_dev from instance where id = 1";
+    INSTANCE_VALID_FROM on Both = "select valid_from from instance where id = 1";
+    INSTANCE_SET_VALID_FROM on Both =
+        "update instance set valid_from = $1
+         where id = 1 and (valid_from is null or valid_from < $1)";
 }
 
 /// The issuer that a database belongs to.
@@ -37,4 +41,15 @@ pub async fn claim(db: &Db, issuer: &str, is_dev: bool, now: Time) -> Result<Ins
     })
     .await?
     .ok_or_else(|| StoreError::Corrupt("instance 1: missing".to_owned()))
+}
+
+/// What was authorized for anybody before this counts no more, if an operator ever said so.
+pub async fn valid_from(db: &Db) -> Result<Option<Time>, StoreError> {
+    let row: Option<(Option<i64>,)> = db.one(&INSTANCE_VALID_FROM, args![]).await?;
+    Ok(row.and_then(|(from,)| from).map(Time::from_micros))
+}
+
+/// What was authorized for anybody before this counts no more. It never moves back.
+pub async fn set_valid_from(tx: &mut Tx, from: Time) -> Result<(), StoreError> {
+    tx.run(&INSTANCE_SET_VALID_FROM, args![from.micros()]).await.map(drop)
 }

@@ -4,12 +4,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use jeton::domain::ClientId;
+use jeton::manage::describe::ClientDescription;
 use jeton::manage::revoke::What;
 use jeton::secret::TokenText;
 
 use crate::support::process::JETON;
 use crate::support::replica::{self, environment};
-use crate::support::{API, App, OTHER, TestDatabase};
+use crate::support::{API, App, FIXTURES, OTHER, TestDatabase};
 
 #[actix_web::test]
 async fn everything_of_a_client_or_a_resource_or_all_is_taken_back_and_nothing_else() {
@@ -68,6 +70,40 @@ async fn only_what_was_issued_before_the_given_instant_is_taken_back() {
     }
     assert!(app.is_active("rs", &young).await);
     assert!(!app.access_token("both", &format!("resource={OTHER}")).await.is_empty());
+}
+
+#[actix_web::test]
+async fn what_is_taken_back_of_a_client_or_of_everybody_stays_so_for_refresh_tokens() {
+    let app = App::start().await;
+    let (desk, mirror) = (&app.running.desk, &app.running.service.mirror);
+    let id = ClientId::parse("app").unwrap();
+    let held = || mirror.directory().client(&id).unwrap().client.valid_from;
+    let registered = app.clock.now();
+    assert_eq!((held(), mirror.directory().valid_from()), (Some(registered), None));
+    app.clock.advance(Duration::from_secs(100));
+    let now = app.clock.now();
+    let (first, second) = (now - Duration::from_secs(50), now - Duration::from_secs(20));
+    let what = What::Client("app".to_owned());
+    desk.revoke(&what, Some(first), now, true).await.unwrap();
+    desk.revoke(&What::Everything, Some(first), now, true).await.unwrap();
+    app.beat().await;
+    assert_eq!((held(), mirror.directory().valid_from()), (Some(registered), None), "a dry run");
+
+    desk.revoke(&what, Some(second), now, false).await.unwrap();
+    desk.revoke(&What::Everything, Some(first), now, false).await.unwrap();
+    app.beat().await;
+    assert_eq!((held(), mirror.directory().valid_from()), (Some(second), Some(first)));
+    // An earlier instant takes nothing more back, and a description says nothing about it.
+    desk.revoke(&what, Some(first), now, false).await.unwrap();
+    app.apply(&FIXTURES.replace("id = \"app\"", "id = \"app\"\nname = \"A\"")).await;
+    assert_eq!(held(), Some(second));
+
+    // Another client of the same name begins with nothing.
+    desk.delete_client("app", now).await.unwrap();
+    let again = ClientDescription { id: "app".to_owned(), ..ClientDescription::default() };
+    desk.create_client(&again, now).await.unwrap();
+    app.beat().await;
+    assert_eq!(held(), Some(now));
 }
 
 #[actix_web::test]
