@@ -37,6 +37,10 @@ causes! {
     TokenRevoked = "token_revoked";
     /// The authorization that it descends from was revoked.
     FamilyRevoked = "family_revoked";
+    /// A refresh token that has a successor.
+    Superseded = "token_superseded";
+    /// The person's account is switched off.
+    SubjectDisabled = "subject_disabled";
     /// It, or the authorization it descends from, was born before everything of its subject, client
     /// or resource, or everything there was, was revoked.
     BeforeWatermark = "issued_before_watermark";

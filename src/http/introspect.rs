@@ -46,9 +46,7 @@ async fn answered(
         token: form.text("token")?.map(TokenText::new),
         signed: wants_signed(request),
     };
-    shared.service.fresh().await?;
-    let now = shared.service.clock.now();
-    shared.service.introspect(&introspection, &caller, now, decision)
+    shared.service.introspect(&introspection, &caller, decision).await
 }
 
 /// A refusal; a 401 says that an access token would do as well (RFC 6750 §3), and speaks of an

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::examine::{Examined, Seen};
+use super::refresh_token::is_refresh_token;
 use super::{Caller, Presented, Service};
-use crate::domain::{Client, Decision, Inactive, Reason, Refusal, Time, Verdict};
+use crate::domain::{Client, Decision, Inactive, Reason, Refusal, Verdict};
 use crate::keys::TokenType;
 use crate::mirror::Registered;
 use crate::secret::TokenText;
@@ -58,35 +59,46 @@ impl Service {
         self.mirror.freshness.within(bound, &self.clock).await.map_err(stale)
     }
 
-    /// Answers an introspection request. Call [`Service::fresh`] just before.
-    pub fn introspect(
+    /// Answers an introspection request.
+    pub async fn introspect(
         &self,
         request: &IntrospectionRequest,
         from: &Caller,
-        now: Time,
         decision: &mut Decision,
     ) -> Result<Introspection, Refusal> {
-        let seen = self.see(now)?;
+        self.fresh().await?;
+        let seen = self.see(self.clock.now())?;
         let caller = self.caller(&seen, request, from, decision)?;
-        let token = request.token.as_ref().map(TokenText::expose);
-        let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
-
-        let examined = self.examine(token, &seen).and_then(|token| {
-            decision.token = Some(Arc::clone(&token.facts));
-            self.alive(&token, &seen)?;
-            may_see(&caller.client, &token)?;
-            Ok(token)
-        });
+        let token = request.token.as_ref().ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
+        let client = &caller.client;
+        let examined = if is_refresh_token(token.expose()) {
+            self.introspect_refresh_token(token, client, seen.now, decision).await?
+        } else {
+            self.introspect_access_token(token.expose(), client, &seen, decision)
+        };
         decision.verdict = Some(match &examined {
             Ok(_) => Verdict::Active,
             Err(cause) => Verdict::Inactive(*cause),
         });
-        let answer =
-            examined.map_or_else(|_| Bytes::from_static(INACTIVE), |token| token.answer.clone());
+        let answer = examined.unwrap_or(Bytes::from_static(INACTIVE));
         if !request.signed {
             return Ok(Introspection::Plain(answer));
         }
         self.sign_answer(&caller.client, &answer, &seen).map(Introspection::Signed)
+    }
+
+    fn introspect_access_token(
+        &self,
+        token: &str,
+        caller: &Client,
+        seen: &Seen,
+        decision: &mut Decision,
+    ) -> Result<Bytes, Inactive> {
+        let token = self.examine(token, seen)?;
+        decision.token = Some(Arc::clone(&token.facts));
+        self.alive(&token, seen)?;
+        may_see(caller, &token)?;
+        Ok(token.answer.clone())
     }
 
     /// Who asks. A client that has no secret cannot: anybody could pretend to be it.

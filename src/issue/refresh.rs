@@ -1,14 +1,16 @@
 //! The refresh token grant (RFC 6749 §6), with resource indicators (RFC 8707 §2.2).
 
+use uuid::Uuid;
+
 use super::access_token::{Grant, Session};
-use super::rotation::{Ask, Rotation, Tools};
+use super::rotation::{Ask, Rotation};
 use super::{AccessToken, Caller, Service, TokenRequest};
 use crate::domain::decision::Refreshed;
 use crate::domain::family::Move;
 use crate::domain::token::birth_of;
 use crate::domain::{
-    AuthMethod, Decision, Facts, Family, Inactive, Reason, Refusal, ResourceId, Scopes, Time,
-    TokenId,
+    AuthMethod, Client, Decision, Facts, Family, Inactive, Reason, Refusal, ResourceId, Scopes,
+    Time, TokenId,
 };
 use crate::mirror::{Offer, Registered};
 use crate::secret::{NoRefreshToken, RefreshToken};
@@ -112,35 +114,37 @@ impl Narrowed {
 impl Service {
     /// Whether anything that is in memory speaks against a family, before the database is asked.
     fn may_go_on(&self, registered: &Registered, token: &RefreshToken) -> Result<(), Refusal> {
-        let birth = birth_of(token.family).ok_or(Reason::RefreshMalformed)?;
-        // The name may have been another client's, which was deleted.
-        if birth < registered.client.created_at {
-            return Err(Reason::IssuedBeforeWatermark.into());
-        }
-        self.not_taken_back(registered, token.family, birth, String::new())
+        let client = &registered.client;
+        self.not_taken_back(client, token.family, String::new()).map_err(Refusal::from)
+    }
+
+    /// Why a family of this client is worth nothing, as far as memory knows.
+    pub(super) fn taken_back(&self, client: &Client, family: &Family) -> Option<Reason> {
+        self.not_taken_back(client, family.id, family.subject.to_string()).err()
     }
 
     /// Whether an act in memory takes a family back. It stands even where the database has lost it.
-    fn not_taken_back(
-        &self,
-        registered: &Registered,
-        family: uuid::Uuid,
-        birth: Time,
-        subject: String,
-    ) -> Result<(), Refusal> {
+    fn not_taken_back(&self, client: &Client, family: Uuid, subject: String) -> Result<(), Reason> {
+        let birth = birth_of(family).ok_or(Reason::RefreshMalformed)?;
+        // What was authorized for whoever had this name before it was deleted is none of its business.
+        let marks =
+            [Some(client.created_at), client.valid_from, self.mirror.directory().valid_from()];
+        if marks.into_iter().flatten().any(|mark| birth < mark) {
+            return Err(Reason::IssuedBeforeWatermark);
+        }
         let facts = Facts {
             id: TokenId::new(birth, [0; 9]),
             birth,
             family: Some(family),
             subject,
-            client: registered.client.id.to_string(),
+            client: client.id.to_string(),
             resource: String::new(),
             kid: String::new(),
         };
         match self.mirror.acts.verdict(&facts) {
             None => Ok(()),
-            Some(Inactive::FamilyRevoked) => Err(Reason::RefreshFamilyRevoked.into()),
-            Some(_) => Err(Reason::IssuedBeforeWatermark.into()),
+            Some(Inactive::FamilyRevoked) => Err(Reason::RefreshFamilyRevoked),
+            Some(_) => Err(Reason::IssuedBeforeWatermark),
         }
     }
 
@@ -165,8 +169,7 @@ impl Service {
     /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
     /// a client cannot recover from.
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
-        let (db, mirror, clock) = (self.db.clone(), self.mirror.clone(), self.clock.clone());
-        let rotation = tokio::task::spawn_local(Tools { db, mirror, clock }.rotate(ask));
+        let rotation = tokio::task::spawn_local(self.tools().rotate(ask));
         Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
     }
 
@@ -178,9 +181,10 @@ impl Service {
         narrowed: &Narrowed,
         decision: &mut Decision,
     ) -> Result<AccessToken, Refusal> {
-        let birth = birth_of(family.id).ok_or(Reason::RefreshMalformed)?;
         let subject = family.subject.to_string();
-        self.not_taken_back(registered, family.id, birth, subject.clone())?;
+        if let Some(reason) = self.taken_back(&registered.client, family) {
+            return Err(reason.into());
+        }
         let (offer, scopes) = narrowed.of(family, registered)?;
         let limited = narrowed.scopes.is_none() && scopes != family.scopes;
         let grant = Grant {

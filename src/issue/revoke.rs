@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::refresh_token::is_refresh_token;
 use super::{Caller, Presented, Service};
 use crate::domain::revocation::MARGIN;
 use crate::domain::{
@@ -19,23 +20,26 @@ pub struct RevocationRequest {
 }
 
 impl Service {
-    /// Decides about a revocation request; the act that is to be written, if there is anything to
-    /// take back. What is no token of ours, or is over, needs none (RFC 7009 §2.2), and another
-    /// client's token is left alone without a word: the caller learns nothing, and cannot end it.
-    pub fn revocation(
+    /// Takes a token back for good: it is durable when this returns, and obeyed here at once. What is
+    /// no token of ours, or is over, needs nothing (RFC 7009 §2.2), and another client's token is left
+    /// alone without a word: the caller learns nothing, and cannot end it.
+    pub async fn revoke(
         &self,
         request: &RevocationRequest,
         caller: &Caller,
-        now: Time,
         decision: &mut Decision,
-    ) -> Result<Option<Revocation>, Refusal> {
-        let seen = self.see(now)?;
-        let client =
-            self.authenticate(&seen.directory, &request.presented, caller, now, decision)?;
-        let token = request.token.as_ref().map(TokenText::expose);
-        let token = token.ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
+    ) -> Result<(), Refusal> {
+        // "Nothing to revoke" is said of a token whose key is unknown: not for want of news.
+        self.fresh().await?;
+        let seen = self.see(self.clock.now())?;
+        let presented = &request.presented;
+        let client = self.authenticate(&seen.directory, presented, caller, seen.now, decision)?;
+        let token = request.token.as_ref().ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
+        if is_refresh_token(token.expose()) {
+            return self.revoke_refresh_token(token, &client.client, caller, decision).await;
+        }
         let own = |facts: &Facts| facts.client == client.client.id.as_str();
-        let examined = self.examine(token, &seen).and_then(|token| {
+        let examined = self.examine(token.expose(), &seen).and_then(|token| {
             decision.token = Some(Arc::clone(&token.facts));
             if !own(&token.facts) {
                 return Err(Inactive::NotForCaller);
@@ -43,21 +47,18 @@ impl Service {
             self.alive(&token, &seen)?;
             Ok(token)
         });
-        match examined {
-            Ok(token) => Ok(Some(Revocation {
-                target: Target::Token(token.facts.id),
-                issued_before: Time::from_micros(0),
-                expires_at: token.expires_at + MARGIN,
-            })),
+        let token = match examined {
+            Ok(token) => token,
             Err(cause) => {
                 decision.verdict = Some(Verdict::NothingToRevoke(cause));
-                Ok(None)
+                return Ok(());
             }
-        }
-    }
-
-    /// Takes an act back for good: it is durable when this returns, and obeyed here at once.
-    pub async fn revoke(&self, act: Revocation, decision: &mut Decision) -> Result<(), Refusal> {
+        };
+        let act = Revocation {
+            target: Target::Token(token.facts.id),
+            issued_before: Time::from_micros(0),
+            expires_at: token.expires_at + MARGIN,
+        };
         self.mirror.writer.write(act).await.map_err(Refusal::from)?;
         decision.verdict = Some(Verdict::Revoked);
         Ok(())

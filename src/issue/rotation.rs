@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::ending::Ending;
 use crate::clock::Clock;
 use crate::domain::family::{Move, Presented, RetryRules};
-use crate::domain::revocation::MARGIN;
 use crate::domain::token::birth_of;
-use crate::domain::{ClientId, Family, Reason, RequestId, Revocation, Target, Time};
+use crate::domain::{ClientId, Family, Reason, RequestId, Time};
 use crate::mirror::Mirror;
 use crate::secret::RefreshToken;
 use crate::store::audit::{self, Action, Event};
 use crate::store::families::{self, Advance};
-use crate::store::{Db, StoreError, revocations};
+use crate::store::{Db, StoreError};
 
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
@@ -118,7 +118,7 @@ impl Tools {
                 // Our own attempt may have made the token a predecessor, and others may have gone on
                 // from there: to call that a theft would log somebody out for a lost answer.
                 Move::Reuse if !doubts.is_empty() => return Err(Reason::DatabaseUnavailable),
-                Move::Reuse => return Err(self.end(&ask, &family, now).await),
+                Move::Reuse => return Err(self.reused(&ask, &family, now).await),
                 Move::Heal => {
                     self.may_heal(&family).await?;
                     next = Step { from: family.generation, how: How::Healed };
@@ -167,46 +167,25 @@ impl Tools {
         stored.map(|stored| stored.family).ok_or_else(|| unknown(&ask.token, now))
     }
 
-    /// Ends a family one of whose old tokens was used. It is committed before the caller is refused,
-    /// and exactly one of many such callers writes it.
-    async fn end(&self, ask: &Ask, family: &Family, now: Time) -> Reason {
-        let act = Revocation {
-            target: Target::Family(family.id),
-            issued_before: Time::from_micros(0),
-            expires_at: now + ask.longest_token + MARGIN,
+    /// Ends a family one of whose old tokens was used. It is committed before the caller is refused.
+    async fn reused(&self, ask: &Ask, family: &Family, now: Time) -> Reason {
+        let event = Event {
+            reason: Some(Reason::RefreshReused),
+            client: Some(&family.client),
+            request: Some(ask.request_id.as_str()),
+            detail: json!({
+                "family": family.id,
+                "subject": family.subject,
+                "presented": ask.token.generation,
+                "live": family.generation,
+            }),
+            ..Event::new(Action::FamilyReused, "server", now)
         };
-        let write = || {
-            self.db.write(async |tx| {
-                if !families::end(tx, family.id, Reason::RefreshReused, now).await? {
-                    return Ok(false);
-                }
-                let event = Event {
-                    reason: Some(Reason::RefreshReused),
-                    client: Some(&family.client),
-                    request: Some(ask.request_id.as_str()),
-                    detail: json!({
-                        "family": family.id,
-                        "subject": family.subject,
-                        "presented": ask.token.generation,
-                        "live": family.generation,
-                    }),
-                    ..Event::new(Action::FamilyReused, "server", now)
-                };
-                audit::add(tx, &event).await?;
-                revocations::append(tx, std::slice::from_ref(&act)).await?;
-                Ok(true)
-            })
-        };
-        let written = match write().await {
-            // Either it was written, or this writes it.
-            Err(StoreError::Unknown) => write().await.map(|_| true),
-            outcome => outcome,
-        };
-        match written {
-            Ok(ended) => {
-                self.mirror.acts.wrote(std::slice::from_ref(&act), self.clock.tick());
-                if ended { Reason::RefreshReused } else { Reason::RefreshFamilyRevoked }
-            }
+        let (why, longest_token) = (Reason::RefreshReused.name(), ask.longest_token);
+        match self.end(&Ending { family, why, event, longest_token }, now).await {
+            Ok(true) => Reason::RefreshReused,
+            // Somebody else ended it at the same moment.
+            Ok(false) => Reason::RefreshFamilyRevoked,
             Err(error) => away(&error),
         }
     }

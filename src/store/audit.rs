@@ -70,6 +70,8 @@ pub enum Action {
     TokensRevoked,
     /// A refresh token was used that had a successor already: the family was ended.
     FamilyReused,
+    /// An authorization was taken back.
+    FamilyRevoked,
     /// A family went on whose last refresh the database had lost.
     FamilyHealed,
     /// Revocations that the database had lost were written again.
@@ -109,6 +111,7 @@ impl Action {
             Self::KeyResealed => "key_resealed",
             Self::TokensRevoked => "tokens_revoked",
             Self::FamilyReused => "family_reused",
+            Self::FamilyRevoked => "family_revoked",
             Self::FamilyHealed => "family_healed",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",

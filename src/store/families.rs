@@ -191,8 +191,13 @@ impl Advance {
 
 /// Takes a family back for good; false if it is over already.
 pub async fn end(tx: &mut Tx, id: Uuid, why: Reason, now: Time) -> Result<bool, StoreError> {
+    end_as(tx, id, why.name(), now).await
+}
+
+/// The same for what is no reason of a refusal.
+pub async fn end_as(tx: &mut Tx, id: Uuid, why: &str, now: Time) -> Result<bool, StoreError> {
     let attempt: i64 = rand::random();
-    Ok(tx.run(&FAMILY_END, args![id, now.micros(), why.name(), attempt]).await? == 1)
+    Ok(tx.run(&FAMILY_END, args![id, now.micros(), why, attempt]).await? == 1)
 }
 
 /// Suspends what a person authorized, since then, or lets it go on; says how many.

@@ -1,0 +1,50 @@
+//! Ends an authorization for good: every refresh token of it, and every access token.
+
+use crate::domain::revocation::MARGIN;
+use crate::domain::{Family, Revocation, Target, Time};
+use crate::store::audit::{self, Event};
+use crate::store::{StoreError, families, revocations};
+
+use super::rotation::Tools;
+
+/// What ends a family, and why.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    pub family: &'a Family,
+    /// What its row says from now on.
+    pub why: &'static str,
+    /// What the audit trail says.
+    pub event: Event<'a>,
+    /// So long its access tokens may still be alive.
+    pub longest_token: std::time::Duration,
+}
+
+impl Tools {
+    /// Ends a family; says whether it was this that ended it. It is durable, and obeyed here at once,
+    /// when this returns. Of many who do it at once exactly one writes its event.
+    pub(super) async fn end(&self, ending: &Ending<'_>, now: Time) -> Result<bool, StoreError> {
+        let Ending { family, why, event, longest_token } = ending;
+        let act = Revocation {
+            target: Target::Family(family.id),
+            issued_before: Time::from_micros(0),
+            expires_at: now + *longest_token + MARGIN,
+        };
+        let write = || {
+            self.db.write(async |tx| {
+                if !families::end_as(tx, family.id, why, now).await? {
+                    return Ok(false);
+                }
+                audit::add(tx, event).await?;
+                revocations::append(tx, std::slice::from_ref(&act)).await?;
+                Ok(true)
+            })
+        };
+        let ended = match write().await {
+            // Either it was written, or this writes it.
+            Err(StoreError::Unknown) => write().await.map(|_| true),
+            outcome => outcome,
+        }?;
+        self.mirror.acts.wrote(std::slice::from_ref(&act), self.clock.tick());
+        Ok(ended)
+    }
+}
