@@ -26,7 +26,7 @@ use crate::domain::Issuer;
 use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{Health, Proxies, SelfCheck, Shared};
-use crate::issue::{Memory, Rules, Service};
+use crate::issue::{Memory, Rotator, Rules, Service};
 use crate::jobs::{self, Keeper, Polling};
 use crate::limits::Limits;
 use crate::manage::Desk;
@@ -128,6 +128,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let tasks = vec![
         rt::spawn(polling.run(stopped.clone())),
         rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
+        rt::spawn(Rotator::run(Arc::clone(&service.rotator), desk.db.clone())),
     ];
     let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
@@ -256,6 +257,7 @@ fn service(
         },
         clock: clock.clone(),
         db: desk.db.clone(),
+        rotator: Arc::new(Rotator::new(settings.refresh_batching)),
         hashing,
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),

@@ -102,6 +102,8 @@ pub struct Settings {
     pub access_token_ttl: Duration,
     /// Refresh tokens.
     pub refresh: RefreshRules,
+    /// Whether refreshes that come together share a commit.
+    pub refresh_batching: bool,
     /// How old may be what is known of revocations when a token is called active.
     pub revocation_max_staleness: Duration,
     /// Room for tokens whose signature was checked before, in bytes.
@@ -202,6 +204,7 @@ impl Settings {
         let unsafe_timing = reader.flag("keys.allow_unsafe_timing");
         let access_token_ttl = reader.duration("tokens.access_token_ttl");
         let refresh = refresh(&mut reader);
+        let refresh_batching = reader.flag("refresh.batching");
         let revocation_max_staleness = reader.duration("revocation.max_staleness");
         let introspection_cache = u64::from(reader.number("introspection.cache")) << 20;
         let clients_max_staleness = reader.duration("clients.max_staleness");
@@ -222,6 +225,7 @@ impl Settings {
             unsafe_timing,
             access_token_ttl,
             refresh,
+            refresh_batching,
             revocation_max_staleness,
             introspection_cache,
             clients_max_staleness,

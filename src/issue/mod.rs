@@ -15,6 +15,7 @@ mod refresh;
 mod refresh_token;
 mod revoke;
 mod rotation;
+mod rotator;
 mod token;
 
 pub use access_token::AccessToken;
@@ -22,6 +23,7 @@ pub use authenticate::Presented;
 pub use examine::Memory;
 pub use introspect::{Introspection, IntrospectionRequest};
 pub use revoke::RevocationRequest;
+pub use rotator::Rotator;
 pub use token::TokenRequest;
 
 use std::sync::Arc;
@@ -75,6 +77,8 @@ pub struct Service {
     pub clock: Clock,
     /// The database.
     pub db: Db,
+    /// Where refreshes that come together become one commit.
+    pub rotator: Arc<Rotator>,
     /// Where passwords are checked.
     pub hashing: Hashing,
     /// What is in memory.

@@ -136,7 +136,12 @@ impl Service {
 
     /// What rotations work with.
     pub(super) fn tools(&self) -> Tools {
-        Tools { db: self.db.clone(), mirror: self.mirror.clone(), clock: self.clock.clone() }
+        Tools {
+            db: self.db.clone(),
+            rotator: self.rotator.clone(),
+            mirror: self.mirror.clone(),
+            clock: self.clock.clone(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::ending::Ending;
+use super::rotator::Rotator;
 use crate::clock::Clock;
 use crate::domain::family::{Move, Presented, RetryRules};
 use crate::domain::token::birth_of;
@@ -87,6 +88,7 @@ impl Ask {
 #[derive(Debug, Clone)]
 pub(super) struct Tools {
     pub db: Db,
+    pub rotator: Arc<Rotator>,
     pub mirror: Arc<Mirror>,
     pub clock: Clock,
 }
@@ -140,7 +142,7 @@ impl Tools {
         let (id, client) = (ask.token.family, ask.client.clone());
         let step = Advance { id, from: next.from, to, now, attempt, client, key_thumbprint: None };
         if next.how != How::Healed {
-            return families::advance(&self.db, &step).await;
+            return self.rotator.advance(&self.db, step).await;
         }
         self.db
             .write(async |tx| {
@@ -218,6 +220,9 @@ fn unknown(token: &RefreshToken, now: Time) -> Reason {
 }
 
 fn away(error: &StoreError) -> Reason {
+    if matches!(error, StoreError::Contended) {
+        return Reason::Overloaded;
+    }
     tracing::warn!(%error, "a refresh could not be carried out");
     Reason::DatabaseUnavailable
 }

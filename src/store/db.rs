@@ -290,19 +290,19 @@ impl Db {
         committed.map(|()| value)
     }
 
-    /// Does one statement that is an act by itself, and reads at most one row that it returns. It is
-    /// one round trip: the database commits it before it answers. So an answer that does not come is
+    /// Does one statement that is an act by itself, and reads the rows that it returns. It is one round
+    /// trip: the database commits it before it answers. So an answer that does not come is
     /// [`StoreError::Unknown`], wherever it was lost.
-    pub async fn write_one<T: Row>(
+    pub async fn write_alone<T: Row>(
         &self,
         statement: &Statement,
         args: &[Arg<'_>],
-    ) -> Result<Option<T>, StoreError> {
+    ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
         for attempt in 0..RETRIES {
             let done = within(PATIENCE, async {
                 self.failpoints.before_commit()?;
-                let mut rows = match &self.pool {
+                let rows = match &self.pool {
                     Pool::Postgres { pool, pooler: Pooler::None } => {
                         bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
                     }
@@ -317,7 +317,7 @@ impl Db {
                     }
                 };
                 self.failpoints.after_commit()?;
-                Ok(rows.pop())
+                Ok(rows)
             });
             match done.await {
                 Err(StoreError::Contended) => pause(attempt).await,

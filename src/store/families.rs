@@ -1,5 +1,6 @@
 //! Rows of refresh-token families: one for each authorization, changed in place.
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::db::{Arg, args};
@@ -27,6 +28,17 @@ statements! {
            and ends_at > $4 and rotated_at + idle > $4
          returning id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
                    authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
+                   key_thumbprint, user_agent, network";
+    FAMILIES_ADVANCE_POSTGRES on Postgres =
+        "update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
+         from jsonb_to_recordset($1) as step
+             (id uuid, up_from bigint, up_to bigint, at bigint, mark bigint, client text, key text)
+         where families.id = step.id and generation = step.up_from and client_id = step.client
+           and (key_thumbprint is null or key_thumbprint = step.key)
+           and revoked_at is null and suspended_at is null
+           and ends_at > step.at and rotated_at + idle > step.at
+         returning families.id, generation, rotated_at, attempt, client_id, subject, resources,
+                   scopes, authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
                    key_thumbprint, user_agent, network";
     FAMILY_END on Both =
         "update families set revoked_at = $2, ended_by = $3, attempt = $4
@@ -163,7 +175,7 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Stored>, StoreError> {
 /// Takes a step, if the row is as presumed, the client and the key are right, and it is alive; says
 /// nothing if not, and then nothing was changed. Of many who take the same step one succeeds.
 pub async fn advance(db: &Db, step: &Advance) -> Result<Option<Family>, StoreError> {
-    family(db.write_one(&FAMILY_ADVANCE, &step.args()).await?)
+    family(db.write_alone(&FAMILY_ADVANCE, &step.args()).await?.pop())
 }
 
 /// The same, as a part of an act that writes more than this.
@@ -171,11 +183,37 @@ pub async fn advance_in(tx: &mut Tx, step: &Advance) -> Result<Option<Family>, S
     family(tx.one(&FAMILY_ADVANCE, &step.args()).await?)
 }
 
+/// Takes many steps of as many families in one commit; what is returned says which were taken. Each
+/// is taken or not as if it came alone.
+pub async fn advance_many(db: &Db, steps: &[Advance]) -> Result<Vec<Family>, StoreError> {
+    if !db.is_postgres() {
+        return db
+            .write(async |tx| {
+                let mut taken = Vec::new();
+                for step in steps {
+                    taken.extend(advance_in(tx, step).await?);
+                }
+                Ok(taken)
+            })
+            .await;
+    }
+    let all: Value = steps.iter().map(Advance::json).collect();
+    let rows: Vec<Row> = db.write_alone(&FAMILIES_ADVANCE_POSTGRES, args![&all]).await?;
+    rows.into_iter().map(|row| Stored::try_from(row).map(|stored| stored.family)).collect()
+}
+
 fn family(row: Option<Row>) -> Result<Option<Family>, StoreError> {
     Ok(row.map(Stored::try_from).transpose()?.map(|stored| stored.family))
 }
 
 impl Advance {
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id, "up_from": self.from, "up_to": self.to, "at": self.now.micros(),
+            "mark": self.attempt, "client": self.client.as_str(), "key": self.key_thumbprint,
+        })
+    }
+
     fn args(&self) -> [Arg<'_>; 7] {
         [
             self.id.into(),

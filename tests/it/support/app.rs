@@ -42,6 +42,13 @@ impl App {
         Self { running, clock, database }
     }
 
+    /// Another server on the same database and the same clock, as a second replica would be.
+    pub async fn beside(one: &Self, settings: &str) -> Self {
+        let (database, clock) = (one.database.share(), one.clock.clone());
+        let running = start(&database, settings, FIXTURES, &clock).await.unwrap();
+        Self { running, clock, database }
+    }
+
     /// The public address.
     pub fn public(&self) -> String {
         self.running.public.to_string()

@@ -38,6 +38,17 @@ impl TestDatabase {
         Self { url: format!("{base}/{name}"), directory, server: Some((server, name)) }
     }
 
+    /// The same database for another server, which does not outlive this one.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let directory = tempfile::Builder::new().prefix("jeton-test-").tempdir().unwrap();
+        let secrets = self.directory.path().join("root-secrets");
+        std::fs::copy(secrets, directory.path().join("root-secrets")).unwrap();
+        // The first one drops it.
+        let server = self.server.as_ref().map(|_| (String::new(), String::new()));
+        Self { url: self.url.clone(), directory, server }
+    }
+
     /// Whether it is on Postgres.
     pub fn is_postgres(&self) -> bool {
         self.server.is_some()
@@ -69,7 +80,8 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if let Some((server, name)) = &self.server {
+        if let Some((server, name)) = self.server.as_ref().filter(|(server, _)| !server.is_empty())
+        {
             admin(server, &format!("drop database if exists {name} with (force)"));
         }
     }

@@ -1,0 +1,125 @@
+//! Refreshes that come together become one commit.
+//!
+//! A commit waits for a disk, and each connection for its commit; so under load the database does a
+//! small multiple of its disk's flushes. Here whoever comes while others are at it is put together
+//! with them into one statement. Who comes alone goes alone, and waits for nobody.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::Family;
+use crate::store::families::{self, Advance};
+use crate::store::{Db, StoreError};
+
+/// So many may go alone at once; whoever comes beyond that goes together with others.
+const ALONE: usize = 2;
+
+/// So many may wait; beyond that callers are told to come again.
+const WAITING: usize = 4096;
+
+/// So many go together at most.
+const TOGETHER: usize = 256;
+
+type Outcome = Result<Option<Family>, StoreError>;
+type Waiting = (Advance, oneshot::Sender<Outcome>);
+
+/// Where refreshes are handed in.
+#[derive(Debug)]
+pub struct Rotator {
+    batching: bool,
+    under_way: AtomicUsize,
+    sender: mpsc::Sender<Waiting>,
+    receiver: Mutex<Option<mpsc::Receiver<Waiting>>>,
+}
+
+/// One that is under way, until it is dropped.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Rotator {
+    /// One that puts refreshes together, or lets each go alone.
+    pub fn new(batching: bool) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let receiver = Mutex::new(Some(receiver));
+        Self { batching, under_way: AtomicUsize::new(0), sender, receiver }
+    }
+
+    /// Takes a step, as [`families::advance`] does: alone, or together with others. It returns once
+    /// the step is durable.
+    pub(super) async fn advance(&self, db: &Db, step: Advance) -> Outcome {
+        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let _under_way = UnderWay(&self.under_way);
+        if !self.batching || others < ALONE {
+            return families::advance(db, &step).await;
+        }
+        let (done, outcome) = oneshot::channel();
+        self.sender.try_send((step, done)).map_err(|_| StoreError::Contended)?;
+        // Were the other end gone, nobody could say how far it had come.
+        outcome.await.unwrap_or(Err(StoreError::Unknown))
+    }
+
+    /// Takes what is handed in for as long as the server runs.
+    pub async fn run(self: Arc<Self>, db: Db) {
+        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut receiver) = receiver else { return };
+        let mut group = Vec::new();
+        while receiver.recv_many(&mut group, TOGETHER).await > 0 {
+            let (first, again) = one_of_each(group.drain(..));
+            take(&db, first).await;
+            // Most likely the family has moved on, and what these callers get is the successor. They
+            // look for themselves: nobody else's refresh waits while one token comes a thousand times.
+            for (_, done) in again {
+                let _ = done.send(Ok(None));
+            }
+        }
+    }
+}
+
+/// The first step of each family in the order of their ids, so that two replicas never wait for each
+/// other crosswise; and what is left over.
+fn one_of_each(all: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    let mut seen = HashSet::new();
+    let (mut first, again): (Vec<_>, Vec<_>) = all.partition(|(step, _)| seen.insert(step.id));
+    first.sort_by_key(|(step, _)| step.id);
+    (first, again)
+}
+
+/// Takes the steps of as many families in one commit. If that fails each goes alone: what is wrong
+/// with one must not be wrong with all.
+async fn take(db: &Db, group: Vec<Waiting>) {
+    let (steps, callers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+    if let [step] = steps.as_slice() {
+        for caller in callers {
+            let _ = caller.send(families::advance(db, step).await);
+        }
+        return;
+    }
+    let mut taken: HashMap<_, _> = match families::advance_many(db, &steps).await {
+        // By its mark each caller finds its own step: a family alone could be another caller's.
+        Ok(taken) => taken.into_iter().map(|family| (family.attempt, family)).collect(),
+        // It happened, or it did not; or there is no database now, for one as little as for all.
+        Err(StoreError::Unknown | StoreError::Unavailable(_)) => {
+            callers.into_iter().for_each(|caller| drop(caller.send(Err(StoreError::Unknown))));
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(%error, refreshes = steps.len(), "refreshes could not go together");
+            for (step, caller) in steps.iter().zip(callers) {
+                let _ = caller.send(families::advance(db, step).await);
+            }
+            return;
+        }
+    };
+    for (step, caller) in steps.iter().zip(callers) {
+        // A caller that has gone away does not take its step back.
+        let _ = caller.send(Ok(taken.remove(&step.attempt)));
+    }
+}
