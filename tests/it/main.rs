@@ -39,6 +39,7 @@ mod propagation;
 mod readme;
 mod reasons;
 mod refresh;
+mod refresh_model;
 mod refresh_race;
 mod refresh_tokens;
 mod replicas;

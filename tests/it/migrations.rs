@@ -45,9 +45,10 @@ fn declared(text: &str) -> Vec<Part> {
             }
             (None, ["alter", "table", table, "add", "column", name, kind, rest @ ..]) => {
                 let rest = rest.join(" ").trim_end_matches(';').to_owned();
-                parts.push(((*table).to_owned(), (*name).to_owned(), (*kind).to_owned(), rest));
+                let kind = kind.trim_end_matches(';').to_owned();
+                parts.push(((*table).to_owned(), (*name).to_owned(), kind, rest));
             }
-            (Some(_), [")" | ");"] | [")", "strict;"]) => table = None,
+            (Some(_), [")" | ");"] | [")", "strict;"] | [")", "with", ..]) => table = None,
             (Some(table), ["primary" | "unique", ..]) => {
                 let rest = line.trim_end_matches(',').to_owned();
                 parts.push((table.clone(), String::new(), String::new(), rest));

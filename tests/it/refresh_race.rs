@@ -52,7 +52,7 @@ async fn of_many_who_refresh_at_once_one_advances_and_all_get_the_identical_succ
 }
 
 #[actix_web::test]
-async fn of_many_who_refresh_at_once_under_strict_one_gets_it_and_the_family_ends() {
+async fn of_many_who_refresh_at_once_under_strict_at_most_one_gets_it_and_the_family_ends() {
     for settings in [ALONE, TOGETHER] {
         let (one, other) = two(settings).await;
         let addresses = [one.public(), other.public()];
@@ -61,9 +61,12 @@ async fn of_many_who_refresh_at_once_under_strict_one_gets_it_and_the_family_end
             let all = (0..many).map(|n| refresh_at(&addresses[n % 2], "strict", &token, ""));
             let answers = join_all(all).await;
             let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|one| one.status == 200);
-            assert_eq!((won.len(), lost.len()), (1, many - 1));
+            // Whoever is about to get it when another ends the family does not get it.
+            assert!(won.len() <= 1, "{many}");
             assert!(lost.iter().all(|answer| answer.error() == (400, "invalid_grant".into())));
-            let again = one.refresh("strict", &successor(won[0]), "").await;
+            let live = one.refresh_token(one.read(&token).family, 1);
+            assert!(won.iter().all(|answer| successor(answer) == live));
+            let again = one.refresh("strict", &live, "").await;
             assert_eq!(again.error(), (400, "invalid_grant".into()));
         }
         let events = "select action from audit_events where action = 'family_reused'";

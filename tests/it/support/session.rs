@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::http::{self, Answer};
 use super::refused::FORM;
-use super::{API, App, OTHER, SECRET};
+use super::{API, App, FIXTURES, OTHER, SECRET, TestDatabase};
 
 /// Apps that people sign in to: `web` (a secret), `other-web` (another one), `spa` (no secret),
 /// `strict`, and `windowed`.
@@ -63,9 +63,8 @@ pub const ABSOLUTE: Duration = Duration::from_secs(90 * 86_400);
 impl App {
     /// A server whose fixtures have the apps above.
     pub async fn with_apps(settings: &str) -> Self {
-        let app = Self::with(settings).await;
-        app.apply(APPS).await;
-        app
+        let fixtures = format!("{FIXTURES}{APPS}");
+        Self::on(TestDatabase::new(), settings, &fixtures).await
     }
 
     /// Somebody signs in to an app: the subject, and the first refresh token.
