@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is to be done.
+#[derive(Clone)]
 pub struct Args {
     /// Cases whose names contain one of these words; all of them if there are none.
     words: Vec<String>,

@@ -19,6 +19,12 @@ pub const CLIENTS: [(&str, &str); 4] =
 /// The resource server that asks about tokens.
 pub const CHECKER: &str = "checker";
 
+/// The client that refreshes.
+pub const WEB: &str = "web";
+
+/// What it may do.
+pub const REFRESHES: &str = "grants = [\"refresh_token\"]";
+
 /// Everything the cases need.
 pub struct Bench {
     /// What is to be done.
@@ -38,7 +44,8 @@ pub struct Jeton {
     label: &'static str,
     /// The process.
     pub server: Server,
-    home: Home,
+    /// Where it lives.
+    pub home: Home,
     database: Database<'static>,
 }
 
@@ -88,7 +95,19 @@ impl Bench {
 
     /// Measures subjects in turns.
     pub fn measure(&self, case: &str, subjects: &[Subject]) -> Vec<Measured> {
-        measure::measure(case, subjects, &self.args, self.postgres.postmaster)
+        self.measure_at(case, subjects, self.args.connections)
+    }
+
+    /// The same with another number of connections.
+    pub fn measure_at(
+        &self,
+        case: &str,
+        subjects: &[Subject],
+        connections: usize,
+    ) -> Vec<Measured> {
+        let mut args = self.args.clone();
+        args.connections = connections;
+        measure::measure(case, subjects, &args, self.postgres.postmaster)
     }
 }
 
@@ -100,9 +119,22 @@ impl Jeton {
         let clients = CLIENTS
             .map(|(algorithm, id)| server::client(id, &format!("algorithm = \"{algorithm}\"")));
         let checker = server::client(CHECKER, &format!("introspects = [\"{RESOURCE}\"]"));
-        home.furnish(&format!("{}{}{checker}", resource(), clients.concat()));
+        let web = server::client(WEB, REFRESHES);
+        home.furnish(&format!("{}{}{checker}{web}", resource(), clients.concat()));
         let server = home.serve(&["--apply", home.path("clients.toml").to_str().unwrap()]);
         Self { label, server, home, database }
+    }
+
+    /// Starts it again with other settings.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.server.stop();
+        self.home.set(settings);
+        self.server = self.home.serve(&[]);
+    }
+
+    /// Where its database is.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
     }
 
     /// Stops the server, changes its database, and starts it again.

@@ -2,6 +2,7 @@
 //! rendered beforehand. It must cost little, since it shares the machine with what it measures; and
 //! it must notice every answer that is not a success, since refusals are cheap.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -22,11 +23,17 @@ const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
 const STOPPING: u8 = 2;
 
+/// Makes the request that a connection sends next, given the connection's number and how many it has
+/// sent.
+type Make = Box<dyn Fn(usize, u32) -> Vec<u8> + Send + Sync>;
+
 /// The requests of a load.
 pub struct Source {
     requests: Arc<Vec<Vec<u8>>>,
     next: AtomicUsize,
     once: bool,
+    /// For requests that cannot be rendered beforehand, because there would be too many.
+    make: Option<Make>,
 }
 
 impl Source {
@@ -37,7 +44,7 @@ impl Source {
 
     /// The same as `cycle`, for requests that several loads use.
     pub fn shared(requests: Arc<Vec<Vec<u8>>>) -> Self {
-        Self { requests, next: AtomicUsize::new(0), once: false }
+        Self { requests, next: AtomicUsize::new(0), once: false, make: None }
     }
 
     /// Each request once, in order.
@@ -45,10 +52,18 @@ impl Source {
         Self { once: true, ..Self::cycle(requests) }
     }
 
-    fn next(&self) -> Option<&[u8]> {
+    /// Each connection its own, one after the other.
+    pub fn each(make: impl Fn(usize, u32) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self { make: Some(Box::new(make)), ..Self::cycle(Vec::new()) }
+    }
+
+    fn next(&self, connection: usize, sent: u32) -> Option<Cow<'_, [u8]>> {
+        if let Some(make) = &self.make {
+            return Some(make(connection, sent).into());
+        }
         let at = self.next.fetch_add(1, Relaxed);
         let at = if self.once { at } else { at % self.requests.len() };
-        self.requests.get(at).map(Vec::as_slice)
+        self.requests.get(at).map(|request| request.as_slice().into())
     }
 
     fn is_exhausted(&self) -> bool {
@@ -96,7 +111,7 @@ pub fn run<T>(plan: &Plan, reading: impl Fn() -> T) -> (Outcome, T, T) {
         let share = plan.connections.div_ceil(threads);
         let phase = &phase;
         let threads: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(move || Thread::new(plan, phase).run(share)))
+            .map(|n| scope.spawn(move || Thread::new(plan, phase).run(n * share, share)))
             .collect();
         wait(plan.warm, plan.source);
         let (before, began) = (reading(), Instant::now());
@@ -149,6 +164,9 @@ impl Outcome {
 /// One connection.
 struct Connection {
     stream: TcpStream,
+    number: usize,
+    /// How many requests it has sent.
+    count: u32,
     /// When the request under way was sent.
     sent: Option<Instant>,
     /// What has come of its answer, if that came in pieces.
@@ -170,7 +188,7 @@ impl<'a> Thread<'a> {
         Self { plan, phase, outcome: Outcome::default(), under_way: 0, ended }
     }
 
-    fn run(mut self, connections: usize) -> Outcome {
+    fn run(mut self, first: usize, connections: usize) -> Outcome {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut open = Vec::new();
         for number in 0..connections {
@@ -179,7 +197,8 @@ impl<'a> Thread<'a> {
             stream.set_nonblocking(true).unwrap();
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&epoll, &stream, data, epoll::EventFlags::IN).unwrap();
-            open.push(Connection { stream, sent: None, read: Vec::new() });
+            let number = first + number;
+            open.push(Connection { stream, number, count: 0, sent: None, read: Vec::new() });
         }
         for connection in &mut open {
             self.send(connection);
@@ -215,13 +234,14 @@ impl<'a> Thread<'a> {
         if self.phase.load(Relaxed) == STOPPING {
             return;
         }
-        let Some(request) = self.plan.source.next() else {
+        let Some(request) = self.plan.source.next(connection.number, connection.count) else {
             self.ended.store(true, Relaxed);
             return;
         };
+        connection.count += 1;
         connection.sent = Some(Instant::now());
         // Nothing else is under way on this connection, so a request always fits its buffer.
-        match connection.stream.write(request) {
+        match connection.stream.write(&request) {
             Ok(written) if written == request.len() => self.under_way += 1,
             other => self.outcome.failed(|| format!("a request could not be sent: {other:?}")),
         }

@@ -58,6 +58,7 @@ pub struct Home {
     binary: PathBuf,
     directory: tempfile::TempDir,
     database: String,
+    settings: Vec<(String, String)>,
 }
 
 impl Home {
@@ -70,11 +71,17 @@ impl Home {
     pub fn of(binary: &Path, database: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("jeton-bench-").tempdir().unwrap();
         let (binary, database) = (binary.to_owned(), database.to_owned());
-        let home = Self { binary, directory, database };
+        let home = Self { binary, directory, database, settings: Vec::new() };
         let secrets = home.path("root-secrets");
         let made = home.jeton(&["secrets", "generate", "--out", secrets.to_str().unwrap()]);
         assert!(quiet(made).status().unwrap().success());
         home
+    }
+
+    /// Settings for whatever is started from now on, as environment variables.
+    pub fn set(&mut self, settings: &[(&str, &str)]) {
+        let owned = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        self.settings = owned.collect();
     }
 
     /// A file in it.
@@ -93,7 +100,7 @@ impl Home {
             ("JETON__KEYS__ALGORITHMS", "ES256,RS256,PS256,Ed25519"),
             ("JETON__DATABASE__URL", self.database.as_str()),
         ];
-        command.envs(settings);
+        command.envs(settings).envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 

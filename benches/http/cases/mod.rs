@@ -3,6 +3,7 @@
 mod documents;
 mod introspection;
 mod process;
+mod refresh;
 mod revocation;
 mod token;
 
@@ -22,6 +23,9 @@ pub const ALL: &[(&str, Run)] = &[
     ("introspect-million", revocation::million),
     ("revoke", revocation::run),
     ("storm", revocation::storm),
+    ("refresh", refresh::run),
+    ("refresh-256", refresh::many),
+    ("refresh-sqlite", refresh::sqlite),
     ("start", process::start),
     ("memory", process::memory),
 ];
