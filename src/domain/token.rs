@@ -64,7 +64,7 @@ impl<'a> AccessClaims<'a> {
 }
 
 /// When a family was born: the time in its UUIDv7.
-fn birth_of(family: Uuid) -> Option<Time> {
+pub fn birth_of(family: Uuid) -> Option<Time> {
     let (seconds, nanos) = family.get_timestamp()?.to_unix();
     let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
     Some(Time::from_micros(micros.checked_add(i64::from(nanos / 1000))?))

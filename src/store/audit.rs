@@ -66,6 +66,18 @@ pub enum Action {
     KeyCompromised,
     /// A private half was sealed under another root secret.
     KeyResealed,
+    /// A person was registered.
+    UserCreated,
+    /// A person's account was switched off.
+    UserDisabled,
+    /// A person's account was switched on again.
+    UserEnabled,
+    /// A person's password was set.
+    UserPasswordSet,
+    /// A person was deleted.
+    UserDeleted,
+    /// An operator ended sign-ins.
+    SessionsRevoked,
     /// An operator took tokens back.
     TokensRevoked,
     /// Revocations that the database had lost were written again.
@@ -103,6 +115,12 @@ impl Action {
             Self::KeyReleased => "key_released",
             Self::KeyCompromised => "key_compromised",
             Self::KeyResealed => "key_resealed",
+            Self::UserCreated => "user_created",
+            Self::UserDisabled => "user_disabled",
+            Self::UserEnabled => "user_enabled",
+            Self::UserPasswordSet => "user_password_set",
+            Self::UserDeleted => "user_deleted",
+            Self::SessionsRevoked => "sessions_revoked",
             Self::TokensRevoked => "tokens_revoked",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",
