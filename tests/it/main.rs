@@ -13,6 +13,7 @@
 )]
 
 mod apply;
+mod apply_people;
 mod architecture;
 mod bearer;
 mod client_authentication;
