@@ -99,7 +99,8 @@ pub(super) struct Given {
 
 impl Given {
     fn read(self) -> Result<Option<Password>, Exit> {
-        let mut text = Zeroizing::new(String::with_capacity(4 * Password::MAX));
+        // Its final size, so that no copy is left behind where it grew out of its place.
+        let mut text = Zeroizing::new(String::with_capacity(8192));
         let (read, from) = match self.password_file {
             Some(path) => {
                 let read = std::fs::File::open(&path)

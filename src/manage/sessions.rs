@@ -1,6 +1,6 @@
 //! Sign-ins: look at them, and end them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -253,15 +253,16 @@ impl Desk {
         let everybody = instance::valid_from(&self.db).await?;
         let all = clients::load(&self.db).await?;
         let clients: HashMap<_, _> = all.iter().map(|client| (&client.id, client)).collect();
-        let mut people: HashMap<Uuid, Option<User>> = HashMap::new();
+        let subjects: HashSet<_> = found.iter().map(|stored| stored.family.subject).collect();
+        let mut people: HashMap<Uuid, User> = HashMap::new();
+        for subject in subjects {
+            if let Some(account) = users::get(&self.db, subject).await? {
+                people.insert(subject, account.user);
+            }
+        }
         let mut views = Vec::with_capacity(found.len());
         for stored in found {
-            let subject = stored.family.subject;
-            if !people.contains_key(&subject) {
-                let account = users::get(&self.db, subject).await?;
-                people.insert(subject, account.map(|account| account.user));
-            }
-            let user = people.get(&subject).and_then(Option::as_ref);
+            let user = people.get(&stored.family.subject);
             let client = clients.get(&stored.family.client).copied();
             views.push(view(stored, client, user, everybody, now));
         }

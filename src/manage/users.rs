@@ -17,6 +17,7 @@ use crate::domain::{Target, Time, User, Username};
 use crate::hashing::Hashing;
 use crate::secret::Password;
 use crate::store::audit::{self, Action, Event};
+use crate::store::db::LONG;
 use crate::store::sessions::{self, Filter};
 use crate::store::users::{self, Account, PasswordHash};
 use crate::store::{Db, StoreError, Tx, clients, families, instance, keys};
@@ -227,7 +228,7 @@ impl Desk {
     ) -> Result<User, ManageError> {
         let id = self.account(name).await?.user.id;
         let write = || {
-            self.db.write(async |tx| {
+            self.db.write_within(LONG, async |tx| {
                 let Some(Account { user, .. }) = users::get_in(tx, id).await? else {
                     return Ok(None);
                 };
@@ -313,10 +314,8 @@ async fn live(db: &Db, subject: Option<Uuid>, now: Time) -> Result<HashMap<Uuid,
     let mut counts = sessions::live(db, &filter, from, now).await?;
     for client in clients::load(db).await? {
         let taken_back = client.valid_from.filter(|valid| *valid > client.created_at);
-        if !taken_back.is_some_and(|until| from.is_none_or(|from| from < until)) {
-            continue;
-        }
-        let before = Filter { client: Some(&client.id), born_before: taken_back, ..filter };
+        let Some(until) = taken_back.filter(|until| Some(*until) > from) else { continue };
+        let before = Filter { client: Some(&client.id), born_before: Some(until), ..filter };
         for (subject, dead) in sessions::live(db, &before, from, now).await? {
             counts.entry(subject).and_modify(|count| *count -= dead);
         }

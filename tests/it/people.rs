@@ -23,12 +23,12 @@ fn at(seconds: u64) -> Time {
     START + Duration::from_secs(seconds)
 }
 
-fn chosen(text: &str) -> Option<Password> {
-    Some(Password::choose(text).unwrap())
+fn chosen(text: &str) -> Password {
+    Password::choose(text).unwrap()
 }
 
 async fn person(desk: &Desk, name: &str) -> Uuid {
-    let new = desk.create_user(name, None, chosen("correct horse"), START).await.unwrap();
+    let new = desk.create_user(name, None, Some(chosen("correct horse")), START).await.unwrap();
     assert!(new.password.is_none(), "a chosen one is not repeated");
     new.subject.parse().unwrap()
 }
@@ -161,7 +161,7 @@ async fn a_new_password_ends_every_sign_in_unless_they_are_to_be_kept() {
     let alice = person(&desk, "alice").await;
     let family = sign_in(&desk, alice, "app", at(1)).await;
     plant_code(&database, alice, false);
-    desk.set_password("alice", chosen("a second one"), true, at(10)).await.unwrap();
+    desk.set_password("alice", Some(chosen("a second one")), true, at(10)).await.unwrap();
     assert!(opens(&desk, alice, "a second one").await);
     assert!(!opens(&desk, alice, "correct horse").await);
     assert_eq!(stored(&desk, family).await.family.revoked_at, None);

@@ -53,7 +53,7 @@ impl Differ<'_> {
                 .to_owned();
             self.plan.report.changes.push(Change::Note { kind: USER, id, note });
         }
-        let hash = self.to_store(wanted, passwords);
+        let hash = self.storable(wanted, passwords);
         self.remember_password(wanted);
         self.plan.add_users.push((wanted.username.clone(), hash));
     }
@@ -78,7 +78,7 @@ impl Differ<'_> {
             self.plan.report.unchanged += 1;
             return;
         }
-        if let Some(hash) = self.to_store(wanted, passwords) {
+        if let Some(hash) = self.storable(wanted, passwords) {
             let (id, from, to) = (name.to_owned(), Value::Null, Value::Null);
             let change = Change::Changed { kind: USER, id, field: "password", from, to };
             self.plan.report.changes.push(change);
@@ -88,7 +88,7 @@ impl Differ<'_> {
     }
 
     /// The hash of a wanted password. If none was made ready, the database has changed since.
-    fn to_store(&mut self, wanted: &Wanted, passwords: &Passwords) -> Option<PasswordHash> {
+    fn storable(&mut self, wanted: &Wanted, passwords: &Passwords) -> Option<PasswordHash> {
         wanted.opener.as_ref()?;
         if let Some(Ready::Store(hash)) = passwords.get(wanted.username.as_str()) {
             return Some(hash.clone());
