@@ -181,6 +181,25 @@ async fn exactly_what_was_meant_is_ended_and_a_dry_run_ends_nothing() {
 }
 
 #[actix_web::test]
+async fn what_has_just_come_to_its_end_is_taken_back_while_its_last_token_may_live() {
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    let alice = person(&desk, "alice").await;
+    for _ in 0..2 {
+        let mut short = family(alice, "app", at(1));
+        short.family.ends_at = at(50);
+        desk.db.write(async |tx| families::add(tx, &short).await).await.unwrap();
+    }
+    let one = desk.sessions(&of_user("alice"), 1, at(60)).await.unwrap().sessions.remove(0);
+    let which = Which { family: Some(one.id.parse().unwrap()), ..Which::default() };
+    let done = desk.revoke_sessions(&which, at(60), false).await.unwrap();
+    assert_eq!(done.sessions, 1);
+    assert_eq!(database.sql("select key from revocations"), [one.id]);
+    let over = at(50 + 3600);
+    assert_eq!(desk.revoke_sessions(&of_user("alice"), over, false).await.unwrap().sessions, 0);
+}
+
+#[actix_web::test]
 async fn many_are_ended_in_pages_whatever_happens_to_the_answers() {
     let database = TestDatabase::new();
     let desk = desk(&database).await;
@@ -199,6 +218,8 @@ async fn many_are_ended_in_pages_whatever_happens_to_the_answers() {
     desk.db.inject([Fault::LosesRace, Fault::CutBeforeCommit, Fault::CutAfterCommit]);
     let done = desk.revoke_sessions(&of_user("alice"), at(2000), false).await.unwrap();
     assert_eq!(done.sessions, 1201);
+    let trail = "select action from audit_events where action = 'sessions_revoked'";
+    assert_eq!(database.sql(trail).len(), 2, "the page whose answer was lost had written one");
     let left = "select client_id from families where revoked_at is null";
     assert_eq!(database.sql(left), ["app"]);
     assert!(stored(&desk, kept).await.family.lives(at(2000)).is_ok());
