@@ -115,6 +115,9 @@ fn show(global: &Global, found: &SessionsView) -> Result<(), Exit> {
     if global.json {
         return print_json(found);
     }
+    if found.sessions.is_empty() {
+        note("no session matches");
+    }
     let some = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let row = |session: &SessionView| {
         let state = session

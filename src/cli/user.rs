@@ -167,7 +167,8 @@ fn show_enabled(global: &Global, enabled: EnabledView) -> Result<(), Exit> {
     if let Some(until) = &enabled.older_tokens_inactive_until {
         note(&format!(
             "what descends from sign-ins before the account was switched off is refreshed again, \
-             but introspection calls it inactive until {until}; whoever signs in anew does not wait"
+             but introspection calls it inactive until shortly after {until}; whoever signs in anew \
+             does not wait"
         ));
     }
     show(global, &[enabled.user])

@@ -238,8 +238,10 @@ impl Desk {
             ),
             None => None,
         };
-        let subject = match &which.user {
-            Some(name) => Some(self.account(name).await?.user.id),
+        let subject = match which.user.as_deref().map(|name| (name, Uuid::parse_str(name))) {
+            // It may be the subject of somebody who was deleted.
+            Some((_, Ok(subject))) => Some(subject),
+            Some((name, Err(_))) => Some(self.account(name).await?.user.id),
             None => None,
         };
         Ok(Meant { client, subject, family: which.family, before: which.before })

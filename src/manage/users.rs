@@ -65,8 +65,9 @@ pub struct EnabledView {
     /// The person.
     #[serde(flatten)]
     pub user: UserView,
-    /// Until then introspection calls inactive whatever descends from sign-ins before the account was
-    /// switched off: the act that took their tokens back is remembered so long.
+    /// Until then, and up to half a minute longer, introspection calls inactive whatever descends from
+    /// sign-ins before the account was switched off: the act that took their tokens back is
+    /// remembered so long.
     pub older_tokens_inactive_until: Option<String>,
 }
 

@@ -306,7 +306,7 @@ async fn the_command_takes_passwords_from_files_and_standard_input_and_repeats_n
     assert!(status == Some(0) && out.contains("disabled"), "{out}");
     let (status, out, err) = run("", &["user", "enable", "bob"]);
     assert!(status == Some(0) && out.contains("enabled"), "{out}");
-    assert!(err.contains("inactive until"), "{err}");
+    assert!(err.contains("inactive until shortly after"), "{err}");
     let (status, out, _) = run("", &["user", "delete", "bob"]);
     assert_eq!((status, out.trim()), (Some(0), "deleted bob"));
     let (status, _, err) = run("", &["user", "show", "bob"]);

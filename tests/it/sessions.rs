@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use jeton::domain::Time;
+use jeton::keys::TokenType;
 use jeton::manage::Desk;
 use jeton::manage::revoke::What;
 use jeton::manage::sessions::Which;
 use jeton::store::{Fault, families};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::TestDatabase;
 use crate::support::app::START;
 use crate::support::desk::desk;
+use crate::support::forge;
 use crate::support::people::{IDLE, family, sign_in, stored};
 use crate::support::process::jeton;
 use crate::support::replica::environment;
+use crate::support::{App, TestDatabase};
 
 fn at(seconds: u64) -> Time {
     START + Duration::from_secs(seconds)
@@ -128,6 +130,48 @@ async fn the_state_of_a_sign_in_is_the_one_that_a_refresh_would_meet() {
         assert_eq!(state(id, at(75)).await, expected);
     }
     assert_eq!(state(off, at(50) + IDLE).await, is("idle", ""));
+}
+
+/// An access token of a sign-in, as a refresh at this moment would issue it.
+fn access_token(app: &App, subject: Uuid, family: Uuid) -> String {
+    let mut claims = forge::claims(app);
+    claims["sub"] = json!(subject);
+    claims["sid"] = json!(family);
+    // Each has a name of its own, or one would be taken for another that was seen before.
+    claims["jti"] = json!(forge::encode(&family.as_bytes()[..]));
+    forge::signed_by_us(app, TokenType::Access, claims.to_string().as_bytes())
+}
+
+#[actix_web::test]
+async fn resource_servers_that_ask_see_the_end_of_a_sign_in_and_of_an_account() {
+    let app = App::start().await;
+    let desk = app.running.desk.clone();
+    let alice = person(&desk, "alice").await;
+    app.clock.advance(Duration::from_secs(10));
+    let one = sign_in(&desk, alice, "app", app.clock.now()).await;
+    let two = sign_in(&desk, alice, "app", app.clock.now()).await;
+    let tokens = [access_token(&app, alice, one), access_token(&app, alice, two)];
+    for token in &tokens {
+        assert!(app.is_active("rs", token).await);
+    }
+    let which = Which { family: Some(one), ..Which::default() };
+    desk.revoke_sessions(&which, app.clock.now(), false).await.unwrap();
+    app.beat().await;
+    assert!(!app.is_active("rs", &tokens[0]).await);
+    assert!(app.is_active("rs", &tokens[1]).await);
+
+    app.clock.advance(Duration::from_secs(10));
+    desk.disable_user("alice", app.clock.now()).await.unwrap();
+    app.beat().await;
+    assert!(!app.is_active("rs", &tokens[1]).await);
+    assert!(!app.is_active("rs", &access_token(&app, alice, two)).await, "nor what is refreshed");
+    app.clock.advance(Duration::from_secs(10));
+    desk.enable_user("alice", app.clock.now()).await.unwrap();
+    let three = sign_in(&desk, alice, "app", app.clock.now()).await;
+    app.beat().await;
+    assert!(app.is_active("rs", &access_token(&app, alice, three)).await, "who signs in anew");
+    // An act is not undone: it counts until it is forgotten, and the command says until when.
+    assert!(!app.is_active("rs", &access_token(&app, alice, two)).await);
 }
 
 #[actix_web::test]
