@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -23,6 +23,44 @@ pub enum HashError {
     /// The library refuses, or the stored hash is no PHC string.
     #[error("the password hash cannot be computed or read")]
     Broken,
+}
+
+/// Why a hash that somebody brings along is not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitHash {
+    /// It is no PHC string, or it lacks a part.
+    #[error("it is no whole PHC string, such as $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH")]
+    Unreadable,
+    /// Another algorithm, or an old version of it.
+    #[error("it is not by argon2id, version 19; nothing else is checked here")]
+    Algorithm,
+    /// It can be guessed at too cheaply.
+    #[error("its parameters are too weak: it takes m=19456, t=2 and p=1 at least (OWASP)")]
+    Weak,
+    /// Each check would take more than a sign-in may.
+    #[error("its parameters are too costly: it takes m=1048576, t=16 and p=16 at most")]
+    Costly,
+}
+
+/// Whether a PHC string may be stored as the hash of a password.
+pub fn fit(phc: &str) -> Result<(), UnfitHash> {
+    let hash = PasswordHash::new(phc).map_err(|_| UnfitHash::Unreadable)?;
+    if hash.algorithm.as_str() != "argon2id" || hash.version != Some(19) {
+        return Err(UnfitHash::Algorithm);
+    }
+    let params = Params::try_from(&hash).map_err(|_| UnfitHash::Unreadable)?;
+    let whole = hash.salt.is_some() && hash.hash.is_some_and(|output| output.len() >= 16);
+    // A key or data of its own would never be at hand when it is checked.
+    if !whole || !params.keyid().is_empty() || !params.data().is_empty() {
+        return Err(UnfitHash::Unreadable);
+    }
+    if params.m_cost() < 19_456 || params.t_cost() < 2 {
+        return Err(UnfitHash::Weak);
+    }
+    if params.m_cost() > 1 << 20 || params.t_cost() > 16 || params.p_cost() > 16 {
+        return Err(UnfitHash::Costly);
+    }
+    Ok(())
 }
 
 /// The pool. Cheap to clone.
@@ -103,6 +141,31 @@ mod tests {
         assert!(pool.verify(password("correct horse"), Some(phc.clone())).await.unwrap());
         assert!(!pool.verify(password("wrong horse"), Some(phc)).await.unwrap());
         assert!(!pool.verify(password("nobody has this password"), None).await.unwrap());
+    }
+
+    #[test]
+    fn a_hash_is_taken_over_if_it_is_strong_whole_and_checked_here() {
+        let rest = "c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+        let with = |head: &str| fit(&format!("${head}${rest}"));
+        assert_eq!(with("argon2id$v=19$m=19456,t=2,p=1"), Ok(()));
+        assert_eq!(with("argon2id$v=19$m=262144,t=3,p=4"), Ok(()));
+        for (head, why) in [
+            ("argon2i$v=19$m=19456,t=2,p=1", UnfitHash::Algorithm),
+            ("argon2d$v=19$m=19456,t=2,p=1", UnfitHash::Algorithm),
+            ("argon2id$v=16$m=19456,t=2,p=1", UnfitHash::Algorithm),
+            ("argon2id$m=19456,t=2,p=1", UnfitHash::Algorithm),
+            ("argon2id$v=19$m=19455,t=2,p=1", UnfitHash::Weak),
+            ("argon2id$v=19$m=19456,t=1,p=1", UnfitHash::Weak),
+            ("argon2id$v=19$m=4194304,t=2,p=1", UnfitHash::Costly),
+            ("argon2id$v=19$m=19456,t=99,p=1", UnfitHash::Costly),
+            ("argon2id$v=19$m=19456,t=2,p=0", UnfitHash::Unreadable),
+        ] {
+            assert_eq!(with(head), Err(why), "{head}");
+        }
+        let bcrypt = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
+        for text in ["", "plain text", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0", bcrypt] {
+            assert!(fit(text).is_err(), "{text}");
+        }
     }
 
     #[actix_web::test]

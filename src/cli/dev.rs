@@ -1,20 +1,25 @@
-//! `jeton serve --dev`: a server to try, with a client and curl lines ready to paste.
+//! `jeton serve --dev`: a server to try, with a client, a person, and curl lines ready to paste.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::app::{self, ApplySource, Running};
 use crate::config::Settings;
 use crate::error::Exit;
-use crate::secret::{ClientSecret, file};
+use crate::secret::{ClientSecret, Password, file};
 
 /// The API that the demonstration's tokens are for.
 const RESOURCE: &str = "https://api.example.test/";
 
 /// The file in the data directory that holds the demonstration client's secret.
 const SECRET_FILE: &str = "demo-client-secret";
+
+/// The file in the data directory that holds the demonstration person's password.
+const PASSWORD_FILE: &str = "demo-password";
 
 /// What development may never do: touch a shared database, or be reached from elsewhere.
 pub(super) fn check(settings: &Settings, flag: &str) -> Result<(), Exit> {
@@ -48,13 +53,11 @@ pub(super) fn secrets(settings: &Settings, data_dir: &Path) -> Result<(), Exit> 
     Ok(())
 }
 
-/// The demonstration client, with a random secret that is kept in the data directory.
+/// The demonstration client and person, with a random secret and password that are kept in the data
+/// directory.
 pub(super) fn demo(data_dir: &Path) -> Result<ApplySource, Exit> {
-    let path = data_dir.join(SECRET_FILE);
-    if !path.exists() {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(ClientSecret::generate().expose().as_bytes())?;
-    }
+    keep(&data_dir.join(SECRET_FILE), || ClientSecret::generate().expose().to_owned())?;
+    keep(&data_dir.join(PASSWORD_FILE), || Password::generate().expose().to_owned())?;
     let text = format!(
         r#"
 [[resource]]
@@ -68,9 +71,24 @@ name = "Demonstration"
 secret_file = "{SECRET_FILE}"
 resources = ["{RESOURCE}"]
 default_scopes = ["read"]
+
+[[user]]
+username = "demo"
+password_file = "{PASSWORD_FILE}"
 "#
     );
     Ok(ApplySource::Text(text, data_dir.to_owned()))
+}
+
+/// Writes a secret to a file of its owner's alone, unless the file is there.
+fn keep(path: &Path, secret: impl FnOnce() -> String) -> Result<(), Exit> {
+    if path.exists() {
+        return Ok(());
+    }
+    let secret = Zeroizing::new(secret());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    Ok(())
 }
 
 /// What to paste next.
@@ -78,6 +96,8 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
     let issuer = &running.issuer;
     let secret = data_dir.join(SECRET_FILE);
     let secret = secret.display();
+    let password = data_dir.join(PASSWORD_FILE);
+    let password = password.display();
     format!(
         "\nJeton is ready: {issuer}\n\n\
          Get a token:\n\
@@ -88,6 +108,8 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
          Ask about it, and take it back:\n\
          \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {introspect}\n\
          \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {revoke}\n\n\
+         The person who can sign in is demo, with this password:\n\
+         \x20 cat {password}\n\n\
          What verifiers need:\n\
          \x20 curl -s {jwks}\n\
          \x20 curl -s {metadata}\n\n\

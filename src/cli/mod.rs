@@ -18,8 +18,10 @@ mod resources;
 mod revoke;
 mod secrets;
 mod serve;
+mod session;
 mod table;
 mod token;
+mod user;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -73,7 +75,7 @@ enum Command {
     /// Bring the database's schema up to date; any number may run at once
     #[command(after_help = "Example:\n  jeton migrate --config /etc/jeton.toml")]
     Migrate,
-    /// Bring clients and resources to what a file says
+    /// Bring clients, resources and people to what a file says
     #[command(after_help = "Example:\n  jeton apply -f clients.toml --dry-run")]
     Apply(apply::Apply),
     /// Clients: the programs that ask for tokens
@@ -82,6 +84,12 @@ enum Command {
     /// Resources: the APIs that tokens are for
     #[command(subcommand, after_help = "Example:\n  jeton resource list")]
     Resource(resources::Resources),
+    /// People: those who sign in
+    #[command(subcommand, after_help = "Example:\n  jeton user list")]
+    User(user::Users),
+    /// Sign-ins: who is signed in where, and ending that
+    #[command(subcommand, after_help = "Example:\n  jeton session list --user alice")]
+    Session(session::Sessions),
     /// Signing keys and their rotation
     #[command(subcommand, after_help = "Example:\n  jeton keys list")]
     Keys(keys::Keys),
@@ -96,7 +104,7 @@ enum Command {
                             --client app --dry-run\n  jeton revoke --all --before \
                             2026-01-31T12:00:00Z")]
     Revoke(revoke::Revoke),
-    /// The audit trail: what happened to clients, resources and keys, and who did it
+    /// The audit trail: what happened to clients, people, resources and keys, and who did it
     #[command(subcommand, after_help = "Example:\n  jeton audit list")]
     Audit(audit::Audit),
     /// Settings: check them, and see which are in effect
@@ -163,6 +171,8 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Apply(apply) => apply.run(global).await,
         Command::Client(clients) => clients.run(global).await,
         Command::Resource(resources) => resources.run(global).await,
+        Command::User(users) => users.run(global).await,
+        Command::Session(sessions) => sessions.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
         Command::Secrets(secrets) => secrets.run(global).await,
         Command::Revoke(revoke) => revoke.run(global).await,

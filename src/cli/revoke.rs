@@ -22,13 +22,13 @@ pub(super) struct Revoke {
     /// which every user of the machine could read
     #[arg(long, group = "what")]
     token_stdin: bool,
-    /// Take back everything that was issued to a client
+    /// Take back everything that was issued to a client, refresh tokens included
     #[arg(long, group = "what", value_name = "ID")]
     client: Option<String>,
-    /// Take back everything that was issued for a resource
+    /// Take back every access token that was issued for a resource; refresh tokens stay
     #[arg(long, group = "what", value_name = "ID")]
     resource: Option<String>,
-    /// Take back everything
+    /// Take back everything, refresh tokens included
     #[arg(long, group = "what")]
     all: bool,
     /// Only what was issued before this instant, such as 2026-01-31T12:00:00Z, or so long ago, such

@@ -18,6 +18,7 @@ pub mod resource;
 pub mod revocation;
 pub mod schedule;
 pub mod scope;
+pub mod session;
 pub mod signing_key;
 pub mod time;
 pub mod token;

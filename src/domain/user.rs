@@ -24,6 +24,9 @@ impl Username {
                 "a username has 1 to 128 characters: letters, digits, and . - _ @ +",
             ));
         }
+        if Uuid::parse_str(&name).is_ok() {
+            return Err(Invalid("a username must not be a UUID: those are subjects"));
+        }
         Ok(Self(name))
     }
 
@@ -67,6 +70,7 @@ mod tests {
         let read = |text: &str| Username::parse(text).map(|name| name.as_str().to_owned());
         assert_eq!(read(" Alice@Example.Test ").unwrap(), "alice@example.test");
         assert_eq!(read("Zoë").unwrap(), "zoë");
+        assert!(read("0190163d-8694-739b-aea5-966c26f8ad91").is_err(), "a subject");
         for bad in ["", " ", "a b", "a\0", "a\nb", "a/b", "<a>", "a,b", &"a".repeat(129)] {
             assert!(read(bad).is_err(), "{bad:?}");
         }

@@ -115,16 +115,18 @@ impl Service {
     /// Whether anything that is in memory speaks against a family, before the database is asked.
     fn may_go_on(&self, registered: &Registered, token: &RefreshToken) -> Result<(), Refusal> {
         let client = &registered.client;
-        self.not_taken_back(client, token.family, String::new()).map_err(Refusal::from)
+        self.not_taken_back(client, token.family).map_err(Refusal::from)
     }
 
     /// Why a family of this client is worth nothing, as far as memory knows.
     pub(super) fn taken_back(&self, client: &Client, family: &Family) -> Option<Reason> {
-        self.not_taken_back(client, family.id, family.subject.to_string()).err()
+        self.not_taken_back(client, family.id).err()
     }
 
     /// Whether an act in memory takes a family back. It stands even where the database has lost it.
-    fn not_taken_back(&self, client: &Client, family: Uuid, subject: String) -> Result<(), Reason> {
+    /// Acts about people are not asked: they end, or suspend, the rows themselves, and when a person
+    /// is switched on again the rows say so at once, while the act is remembered for an hour.
+    fn not_taken_back(&self, client: &Client, family: Uuid) -> Result<(), Reason> {
         let birth = birth_of(family).ok_or(Reason::RefreshMalformed)?;
         // What was authorized for whoever had this name before it was deleted is none of its business.
         let marks =
@@ -136,7 +138,7 @@ impl Service {
             id: TokenId::new(birth, [0; 9]),
             birth,
             family: Some(family),
-            subject,
+            subject: String::new(),
             client: client.id.to_string(),
             resource: String::new(),
             kid: String::new(),

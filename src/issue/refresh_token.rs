@@ -10,13 +10,11 @@ use super::ending::Ending;
 use super::rotation::Tools;
 use super::{Caller, Service};
 use crate::domain::decision::Refreshed;
+use crate::domain::session::End;
 use crate::domain::{Client, Decision, Family, Inactive, Reason, Refusal, Time, Verdict};
 use crate::secret::{NoRefreshToken, REFRESH_TOKEN_PREFIX, RefreshToken, TokenText};
 use crate::store::audit::{Action, Event};
 use crate::store::families;
-
-/// What a family's row says when its client took it back.
-const BY_CLIENT: &str = "client";
 
 /// What introspection says of a refresh token.
 #[derive(Serialize)]
@@ -123,7 +121,7 @@ impl Service {
             ..Event::new(Action::FamilyRevoked, "client", now)
         };
         let longest_token = self.rules.access_token_ttl_max;
-        let ending = Ending { family: &family, why: BY_CLIENT, event, longest_token };
+        let ending = Ending { family: &family, why: End::Client.name(), event, longest_token };
         let ended = self.tools().end(&ending, now).await;
         let ended = ended.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
         decision.verdict = Some(if ended {

@@ -1,26 +1,31 @@
-//! `jeton apply`: brings clients and resources to what a file says.
+//! `jeton apply`: brings clients, resources and people to what a file says.
 //!
 //! It remembers, field by field, a digest of what it last applied, and writes a field only where
 //! the file has changed since. So a restart with the same file never undoes what an operator did
-//! meanwhile: a client that was disabled or deleted stays so, a rotated secret stays rotated.
+//! meanwhile: a client that was disabled or deleted stays so, a rotated secret stays rotated,
+//! a new password stays.
 
 mod diff;
 mod file;
+mod people;
 mod report;
 
 pub use file::ApplyFile;
+pub use people::UserDescription;
 pub use report::{Change, Report};
 
 use serde_json::json;
 
+use super::users::new_subject;
 use super::{Desk, ManageError};
+use crate::domain::session::End;
 use crate::domain::{ClientId, Target, Time};
 use crate::secret::ClientSecret;
 use crate::store::applied::{self, AppliedField};
 use crate::store::audit::{self, Action, Event};
 use crate::store::db::LONG;
 use crate::store::versions::{self, Part};
-use crate::store::{StoreError, Tx, clients, resources, secrets};
+use crate::store::{StoreError, Tx, clients, resources, secrets, users};
 use diff::{Plan, State};
 
 /// How to apply.
@@ -53,6 +58,7 @@ impl Desk {
     ) -> Result<Report, ManageError> {
         // Outside the transaction: a second connection, wanted while one is held, may never come.
         let frame = self.frame(&[], now).await?;
+        let passwords = self.ready_passwords(file).await?;
         self.db
             .write_within(LONG, async |tx| {
                 if !options.dry_run {
@@ -62,14 +68,16 @@ impl Desk {
                     resources: resources::load_in(tx).await?,
                     clients: clients::load_in(tx).await?,
                     secrets: secrets::load_in(tx).await?,
+                    users: users::all_in(tx).await?.into_iter().map(|one| one.user).collect(),
                     applied: applied::load_in(tx).await?,
                 };
                 let frame = frame.clone();
-                let plan =
-                    match diff::plan(file, &state, frame, &self.secrets.now(), (options, now)) {
-                        Ok(plan) => plan,
-                        Err(mistakes) => return Ok(Err(ManageError::Invalid(mistakes))),
-                    };
+                let with = (&*self.secrets.now(), &passwords);
+                let plan = match diff::plan(file, &state, frame, with, (options, now)) {
+                    Ok(plan) if plan.outdated => return Err(StoreError::Contended),
+                    Ok(plan) => plan,
+                    Err(mistakes) => return Ok(Err(ManageError::Invalid(mistakes))),
+                };
                 if options.dry_run {
                     return Ok(Ok(plan.report));
                 }
@@ -99,6 +107,7 @@ impl Desk {
         {
             self.add_secret(tx, client, secret, now).await?;
         }
+        let subjects = self.carry_out_people(tx, plan, now).await?;
         self.delete_planned(tx, plan, now).await?;
         for (kind, id) in &plan.forget {
             applied::forget(tx, kind, id).await?;
@@ -108,7 +117,38 @@ impl Desk {
         }
         let clients = plan.delete_clients.iter().map(|id| Target::Client(id.to_string()));
         let resources = plan.delete_resources.iter().map(|id| Target::Resource(id.to_string()));
-        self.take_back(tx, clients.chain(resources).collect(), now).await
+        self.take_back(tx, clients.chain(resources).chain(subjects).collect(), now).await
+    }
+
+    /// Adds people, sets passwords, which ends what was signed in with the old ones, and deletes
+    /// people; returns those of whom everything is to be taken back.
+    async fn carry_out_people(
+        &self,
+        tx: &mut Tx,
+        plan: &Plan,
+        now: Time,
+    ) -> Result<Vec<Target>, StoreError> {
+        for (name, hash) in &plan.add_users {
+            let id = new_subject();
+            if !users::add(tx, id, name, hash.as_ref(), now).await? {
+                // Somebody else has added them at this moment.
+                return Err(StoreError::Contended);
+            }
+            self.note_user(tx, Action::UserCreated, id, json!({}), now).await?;
+        }
+        for (id, hash) in &plan.set_passwords {
+            users::set_password(tx, *id, hash, now).await?;
+            let sessions = self.end_sign_ins(tx, *id, End::PasswordChanged, now).await?;
+            let detail = json!({ "sessions": sessions });
+            self.note_user(tx, Action::UserPasswordSet, *id, detail, now).await?;
+        }
+        for id in &plan.delete_users {
+            let sessions = self.remove_user(tx, *id, now).await?;
+            let detail = json!({ "sessions": sessions });
+            self.note_user(tx, Action::UserDeleted, *id, detail, now).await?;
+        }
+        let changed = plan.set_passwords.iter().map(|(id, _)| id).chain(&plan.delete_users);
+        Ok(changed.map(|id| Target::Subject(id.to_string())).collect())
     }
 
     async fn delete_planned(&self, tx: &mut Tx, plan: &Plan, now: Time) -> Result<(), StoreError> {

@@ -55,6 +55,8 @@ pub struct ClientView {
     pub claims: Value,
     /// Its secrets, oldest first.
     pub secrets: Vec<SecretView>,
+    /// What was authorized for it before this counts no more.
+    pub valid_from: Option<String>,
     /// When it was registered.
     pub created_at: String,
     /// When it was last changed.
@@ -181,6 +183,7 @@ fn view(client: &Client, secrets: &[StoredSecret]) -> ClientView {
                 last_used_at: secret.last_used_at.map(shown),
             })
             .collect(),
+        valid_from: client.valid_from.map(shown),
         created_at: shown(client.created_at),
         updated_at: shown(client.updated_at),
     }

@@ -13,13 +13,16 @@ pub mod notes;
 pub mod resources;
 pub mod revoke;
 pub mod root_secrets;
+pub mod sessions;
 pub mod token;
+pub mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::schedule::{CannotRotate, Policy};
 use crate::domain::{Issuer, Time};
+use crate::hashing::HashError;
 use crate::keys::KeyError;
 use crate::secret::{RootSecretError, Vault};
 use crate::store::{Db, StoreError};
@@ -71,6 +74,9 @@ pub enum ManageError {
     /// The root-secret file.
     #[error(transparent)]
     RootSecret(#[from] RootSecretError),
+    /// A password cannot be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
     /// Key material cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),

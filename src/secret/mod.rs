@@ -3,11 +3,13 @@
 
 mod client;
 pub mod file;
+mod password;
 mod refresh;
 mod root;
 mod vault;
 
 pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
+pub use password::{Password, WrittenPassword};
 pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 pub use vault::Vault;

@@ -62,6 +62,7 @@ struct Entry {
     id: SecretId,
     pepper: Pepper,
     refresh: RefreshKey,
+    applied: Key,
     seal: Key,
     row: Key,
 }
@@ -95,6 +96,7 @@ impl RootSecrets {
                 id,
                 pepper: Pepper::derive(&key, issuer),
                 refresh: RefreshKey::derive(&key, issuer),
+                applied: key.derive("applied-password", issuer),
                 seal: key.derive("signing-key-seal", issuer),
                 row: key.derive("signing-key-row", issuer),
             });
@@ -138,6 +140,11 @@ impl RootSecrets {
     /// The key of the MAC in new refresh tokens.
     pub(super) fn current_refresh_key(&self) -> &RefreshKey {
         &self.sealing().refresh
+    }
+
+    /// The key of the MAC by which `apply` recognises a password that it has applied.
+    pub fn applied_key(&self, id: SecretId) -> Option<&Key> {
+        self.entry(id).map(|entry| &entry.applied)
     }
 
     /// The key that seals private signing keys.

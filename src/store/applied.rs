@@ -1,7 +1,7 @@
 //! What `apply` last wrote, field by field.
 
 use super::db::args;
-use super::{StoreError, Tx, statements};
+use super::{Db, StoreError, Tx, statements};
 
 statements! {
     APPLIED on Both = "select kind, object_id, field, digest from applied_fields";
@@ -14,7 +14,7 @@ statements! {
 /// One field as `apply` last wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct AppliedField {
-    /// `client` or `resource`.
+    /// `client`, `resource` or `user`.
     pub kind: String,
     /// Which one.
     pub object_id: String,
@@ -25,6 +25,11 @@ pub struct AppliedField {
 }
 
 /// Everything that `apply` ever wrote and still remembers.
+pub async fn load(db: &Db) -> Result<Vec<AppliedField>, StoreError> {
+    db.all(&APPLIED, args![]).await
+}
+
+/// The same, as seen by a transaction.
 pub async fn load_in(tx: &mut Tx) -> Result<Vec<AppliedField>, StoreError> {
     tx.all(&APPLIED, args![]).await
 }

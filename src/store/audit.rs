@@ -66,6 +66,18 @@ pub enum Action {
     KeyCompromised,
     /// A private half was sealed under another root secret.
     KeyResealed,
+    /// A person was registered.
+    UserCreated,
+    /// A person's account was switched off.
+    UserDisabled,
+    /// A person's account was switched on again.
+    UserEnabled,
+    /// A person's password was set.
+    UserPasswordSet,
+    /// A person was deleted.
+    UserDeleted,
+    /// An operator ended sign-ins.
+    SessionsRevoked,
     /// An operator took tokens back.
     TokensRevoked,
     /// A refresh token was used that had a successor already: the family was ended.
@@ -109,6 +121,12 @@ impl Action {
             Self::KeyReleased => "key_released",
             Self::KeyCompromised => "key_compromised",
             Self::KeyResealed => "key_resealed",
+            Self::UserCreated => "user_created",
+            Self::UserDisabled => "user_disabled",
+            Self::UserEnabled => "user_enabled",
+            Self::UserPasswordSet => "user_password_set",
+            Self::UserDeleted => "user_deleted",
+            Self::SessionsRevoked => "sessions_revoked",
             Self::TokensRevoked => "tokens_revoked",
             Self::FamilyReused => "family_reused",
             Self::FamilyRevoked => "family_revoked",

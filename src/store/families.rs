@@ -92,7 +92,7 @@ pub struct Advance {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Uuid,
     generation: i64,
     rotated_at: i64,

@@ -22,6 +22,7 @@ pub mod resources;
 pub mod revocations;
 pub mod root_secrets;
 pub mod secrets;
+pub mod sessions;
 pub mod users;
 mod value;
 pub mod versions;
@@ -82,6 +83,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         revocations::STATEMENTS,
         root_secrets::STATEMENTS,
         secrets::STATEMENTS,
+        sessions::STATEMENTS,
         users::STATEMENTS,
         versions::STATEMENTS,
     ]

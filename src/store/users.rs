@@ -39,6 +39,7 @@ statements! {
          where id = $1 and disabled_at is null and valid_from <= $3
          returning id";
     USER_DELETE on Both = "delete from users where id = $1";
+    USER_CODES_DELETE on Both = "delete from codes where subject = $1 and used_at is null";
 }
 
 /// A person and what opens the account.
@@ -102,6 +103,21 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Account>, StoreError> {
 /// One person by username.
 pub async fn by_name(db: &Db, name: &Username) -> Result<Option<Account>, StoreError> {
     db.one::<Row>(&USER_BY_NAME, args![name.as_str()]).await?.map(TryInto::try_into).transpose()
+}
+
+/// Everybody, as seen by a transaction.
+pub async fn all_in(tx: &mut Tx) -> Result<Vec<Account>, StoreError> {
+    Ok(readable(tx.all::<Row>(&USERS, args![]).await?))
+}
+
+/// One person by subject, as seen by a transaction.
+pub async fn get_in(tx: &mut Tx, id: Uuid) -> Result<Option<Account>, StoreError> {
+    tx.one::<Row>(&USER, args![id]).await?.map(TryInto::try_into).transpose()
+}
+
+/// One person by username, as seen by a transaction.
+pub async fn by_name_in(tx: &mut Tx, name: &Username) -> Result<Option<Account>, StoreError> {
+    tx.one::<Row>(&USER_BY_NAME, args![name.as_str()]).await?.map(TryInto::try_into).transpose()
 }
 
 /// Adds a person; false if the name or the subject is taken.
@@ -173,4 +189,9 @@ pub async fn signed_in(
 /// Deletes a person; false if there is none.
 pub async fn delete(tx: &mut Tx, id: Uuid) -> Result<bool, StoreError> {
     Ok(tx.run(&USER_DELETE, args![id]).await? == 1)
+}
+
+/// Discards the codes of a person that were not redeemed.
+pub async fn discard_codes(tx: &mut Tx, id: Uuid) -> Result<u64, StoreError> {
+    tx.run(&USER_CODES_DELETE, args![id]).await
 }

@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("jobs", &["clock", "domain", "http", "limits", "manage", "mirror", "store", "telemetry"]),
     ("http", &["clock", "domain", "issue", "limits", "manage", "mirror", "secret", "telemetry"]),
-    ("manage", &["clock", "domain", "keys", "mirror", "secret", "store"]),
+    ("manage", &["clock", "domain", "hashing", "keys", "mirror", "secret", "store"]),
     ("issue", &["clock", "domain", "hashing", "keys", "limits", "mirror", "secret", "store"]),
     ("mirror", &["clock", "domain", "keys", "secret", "store"]),
     ("store", &["clock", "domain", "secret"]),

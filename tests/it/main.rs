@@ -13,6 +13,7 @@
 )]
 
 mod apply;
+mod apply_people;
 mod architecture;
 mod bearer;
 mod client_authentication;
@@ -35,6 +36,7 @@ mod operations;
 mod operator_revokes;
 mod outage;
 mod outbox;
+mod people;
 mod propagation;
 mod readme;
 mod reasons;
@@ -48,6 +50,7 @@ mod revoked;
 mod root_secrets;
 mod rotation;
 mod schedule;
+mod sessions;
 mod smoke;
 mod store;
 mod support;

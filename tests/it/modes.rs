@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::process::{address, jeton};
+use crate::support::process::{address, jeton, jeton_reading};
 use crate::support::replica;
 use crate::support::{FIXTURES, Process, SECRET, TestDatabase, http, verify};
 
@@ -49,12 +49,19 @@ async fn dev_mode_makes_everything_it_needs_and_prints_lines_that_work() {
     process.signal("INT");
     assert_eq!(process.ended(Duration::from_secs(10)).await, Some(0));
 
-    let files = ["demo-client-secret", "root-secrets"].map(|name| data.join(name));
+    let files = ["demo-client-secret", "demo-password", "root-secrets"].map(|name| data.join(name));
     for file in files {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let url = format!("sqlite:{}", data.join("jeton.db").display());
+    let people = jeton(&["user", "list"], &environment);
+    let people = String::from_utf8(people.stdout).unwrap();
+    assert!(people.contains("demo") && people.contains("enabled"), "{people}");
+    let demo = std::fs::read_to_string(data.join("demo-password")).unwrap();
+    let again =
+        jeton_reading(&demo, &["user", "set-password", "demo", "--password-stdin"], &environment);
+    assert!(again.status.success(), "{again:?}");
     let plain = [
         ("JETON__DATABASE__URL", url.as_str()),
         ("JETON__ISSUER", ready["issuer"].as_str().unwrap()),

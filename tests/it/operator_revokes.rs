@@ -90,6 +90,8 @@ async fn what_is_taken_back_of_a_client_or_of_everybody_stays_so_for_refresh_tok
     assert_eq!((held(), mirror.directory().valid_from()), (Some(registered), None), "a dry run");
 
     desk.revoke(&what, Some(second), now, false).await.unwrap();
+    app.beat().await;
+    assert_eq!((held(), mirror.directory().valid_from()), (Some(second), None));
     desk.revoke(&What::Everything, Some(first), now, false).await.unwrap();
     app.beat().await;
     assert_eq!((held(), mirror.directory().valid_from()), (Some(second), Some(first)));

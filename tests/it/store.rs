@@ -10,6 +10,7 @@ use jeton::domain::{
 };
 use jeton::keys::{self, PrivateKey};
 use jeton::manage::apply::{ApplyFile, Options};
+use jeton::manage::sessions::Which;
 use jeton::secret::{ClientSecret, SecretId};
 use jeton::store::applied::{self, AppliedField};
 use jeton::store::audit::{self, Action, Event, Filter};
@@ -20,10 +21,12 @@ use jeton::store::{
     Db, Fault, Open, Pooler, StoreError, Tx, clients, instance, migrate, resources, secrets,
 };
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::TestDatabase;
 use crate::support::app::START;
 use crate::support::desk::{ISSUER, desk, desk_with};
+use crate::support::people::sign_in;
 
 fn client(id: &str) -> Client {
     Client::new(ClientId::parse(id).unwrap(), START)
@@ -433,13 +436,24 @@ async fn one_connection_is_enough_for_every_verb() {
     let desk = desk_with(&database, Db::open(&open).await.unwrap());
     desk.maintain(START, true).await.unwrap();
     let file = ApplyFile::parse(
-        "[[client]]\nid = \"one\"\nsecret = \"sixteen-or-more-letters\"",
+        "[[client]]\nid = \"one\"\nsecret = \"sixteen-or-more-letters\"\n\
+         [[user]]\nusername = \"alice\"\npassword = \"twelve letters\"",
         database.directory.path(),
     );
     desk.apply(&file.unwrap(), Options::default(), START, |_| Ok(())).await.unwrap();
     desk.rotate_secret("one", START).await.unwrap();
     desk.disable_client("one", START).await.unwrap();
     desk.delete_client("one", START).await.unwrap();
+    desk.create_user("bob", None, None, START).await.unwrap();
+    desk.disable_user("bob", START).await.unwrap();
+    desk.set_password("bob", None, false, START).await.unwrap();
+    desk.enable_user("bob", START).await.unwrap();
+    sign_in(&desk, Uuid::nil(), "one", START).await;
+    let all = Which::default();
+    desk.sessions(&all, 10, START).await.unwrap();
+    desk.revoke_sessions(&all, START, false).await.unwrap();
+    desk.delete_user("bob", START).await.unwrap();
+    desk.users(START).await.unwrap();
 }
 
 #[actix_web::test]

@@ -1,28 +1,34 @@
 //! The difference between a file and the database: pure, so that `--dry-run` shows exactly what
 //! would be done.
 
+mod people;
+
 use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
+use super::people::Passwords;
 use super::report::{Change, Report};
 use super::{ApplyFile, Generated, Options, remembered};
-use crate::domain::{AuthMethod, Client, ClientId, Resource, ResourceId, Time};
+use crate::domain::{AuthMethod, Client, ClientId, Resource, ResourceId, Time, User, Username};
 use crate::manage::describe::{ClientDescription, Frame};
 use crate::manage::{clients, resources};
 use crate::secret::{ClientSecret, RootSecrets, SecretId};
 use crate::store::applied::AppliedField;
 use crate::store::audit::Action;
 use crate::store::secrets::StoredSecret;
+use crate::store::users::PasswordHash;
 
 /// What the database holds.
 pub(super) struct State {
     pub resources: Vec<Resource>,
     pub clients: Vec<Client>,
     pub secrets: Vec<StoredSecret>,
+    pub users: Vec<User>,
     pub applied: Vec<AppliedField>,
 }
 
@@ -36,8 +42,13 @@ pub(super) struct Plan {
     pub generated: Vec<Generated>,
     pub delete_clients: Vec<ClientId>,
     pub delete_resources: Vec<ResourceId>,
+    pub add_users: Vec<(Username, Option<PasswordHash>)>,
+    pub set_passwords: Vec<(Uuid, PasswordHash)>,
+    pub delete_users: Vec<Uuid>,
     pub forget: Vec<(&'static str, String)>,
     pub remember: Vec<AppliedField>,
+    /// The database has changed since the passwords were made ready: it is to be tried again.
+    pub outdated: bool,
 }
 
 struct Differ<'a> {
@@ -58,7 +69,7 @@ pub(super) fn plan(
     file: &ApplyFile,
     state: &State,
     mut frame: Frame<'_>,
-    secrets: &RootSecrets,
+    (secrets, passwords): (&RootSecrets, &Passwords),
     (options, now): (Options, Time),
 ) -> Result<Plan, Vec<String>> {
     let applied = state.applied.iter().map(|one| {
@@ -76,7 +87,9 @@ pub(super) fn plan(
     let kept = differ.resources(file, &frame);
     frame.resources = kept.iter().map(|one| (one.id.clone(), one.scope_set())).collect();
     differ.clients(file, &frame);
+    differ.people(file, passwords);
     differ.absent(file);
+    differ.absent_people(file);
     if differ.mistakes.is_empty() { Ok(differ.plan) } else { Err(differ.mistakes) }
 }
 

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
+use super::people::UserDescription;
 use crate::manage::ManageError;
 use crate::manage::describe::{ClientDescription, ResourceDescription};
-use crate::secret::WrittenSecret;
+use crate::secret::{WrittenPassword, WrittenSecret};
 
 /// What a file describes, read but not yet held against anything.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub struct ApplyFile {
     pub resources: Vec<ResourceDescription>,
     /// Its `[[client]]` entries.
     pub clients: Vec<ClientDescription>,
+    /// Its `[[user]]` entries.
+    pub users: Vec<UserDescription>,
 }
 
 #[derive(Deserialize)]
@@ -30,7 +34,7 @@ struct Tables {
 }
 
 impl ApplyFile {
-    /// Reads a file; a `secret_file` is looked for beside it.
+    /// Reads a file; a `secret_file` or a `password_file` is looked for beside it.
     pub fn load(path: &Path) -> Result<Self, ManageError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ManageError::invalid(format!("{}: {error}", path.display())))?;
@@ -46,17 +50,17 @@ impl ApplyFile {
             ManageError::invalid(format!("line {}: {}", at.max(1), error.message()))
         })?;
         let mut mistakes = Vec::new();
-        if !tables.user.is_empty() {
-            mistakes
-                .push("user: this version knows no people yet; take the entries out".to_owned());
-        }
         let resources = entries("resource", tables.resource, &mut mistakes);
         let mut clients: Vec<ClientDescription> = entries("client", tables.client, &mut mistakes);
         for client in &mut clients {
             read_secret(client, base, &mut mistakes);
         }
+        let mut users: Vec<UserDescription> = entries("user", tables.user, &mut mistakes);
+        for user in &mut users {
+            read_password(user, base, &mut mistakes);
+        }
         if mistakes.is_empty() {
-            Ok(Self { resources, clients })
+            Ok(Self { resources, clients, users })
         } else {
             Err(ManageError::Invalid(mistakes))
         }
@@ -70,7 +74,8 @@ fn entries<T: DeserializeOwned>(
 ) -> Vec<T> {
     let mut read = Vec::new();
     for (number, table) in (1..).zip(tables) {
-        let id = table.get("id").and_then(toml::Value::as_str).map(str::to_owned);
+        let id = table.get(if kind == "user" { "username" } else { "id" });
+        let id = id.and_then(toml::Value::as_str).map(str::to_owned);
         let name = id.map_or_else(|| format!("number {number}"), |id| format!("{id:?}"));
         match table.try_into() {
             Ok(entry) => read.push(entry),
@@ -106,6 +111,22 @@ fn read_secret(client: &mut ClientDescription, base: &Path, mistakes: &mut Vec<S
         }
         Err(error) => {
             mistakes.push(format!("client {:?}: secret_file: {file}: {error}", client.id));
+        }
+    }
+}
+
+fn read_password(user: &mut UserDescription, base: &Path, mistakes: &mut Vec<String>) {
+    let Some(file) = user.password_file.as_ref().filter(|_| user.password.is_none()) else {
+        return;
+    };
+    match std::fs::read_to_string(base.join(file)) {
+        Ok(text) => {
+            let text = Zeroizing::new(text);
+            user.password = Some(WrittenPassword::line(&text));
+            user.password_file = None;
+        }
+        Err(error) => {
+            mistakes.push(format!("user {:?}: password_file: {file}: {error}", user.username));
         }
     }
 }

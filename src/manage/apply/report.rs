@@ -11,14 +11,14 @@ use serde_json::Value;
 pub enum Change {
     /// It is new.
     Created {
-        /// `client` or `resource`.
+        /// `client`, `resource` or `user`.
         kind: &'static str,
         /// Which one.
         id: String,
     },
     /// A field has another value.
     Changed {
-        /// `client` or `resource`.
+        /// `client`, `resource` or `user`.
         kind: &'static str,
         /// Which one.
         id: String,
@@ -31,14 +31,14 @@ pub enum Change {
     },
     /// It is gone.
     Deleted {
-        /// `client` or `resource`.
+        /// `client`, `resource` or `user`.
         kind: &'static str,
         /// Which one.
         id: String,
     },
     /// Something to know; nothing was changed.
     Note {
-        /// `client` or `resource`.
+        /// `client`, `resource` or `user`.
         kind: &'static str,
         /// Which one.
         id: String,

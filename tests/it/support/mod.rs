@@ -9,6 +9,7 @@ pub mod desk;
 pub mod fake;
 pub mod forge;
 pub mod http;
+pub mod people;
 pub mod pooler;
 pub mod process;
 pub mod proxy;
