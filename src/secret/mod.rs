@@ -2,12 +2,16 @@
 //! constant time. Whoever wants the bytes must write `expose`, which a reviewer can search for.
 
 mod client;
+mod code;
 pub mod file;
+mod form;
 mod refresh;
 mod root;
 mod vault;
 
 pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
+pub use code::{code_digest, new_code};
+pub use form::{form_seal_fits, is_browser_mark, new_browser_mark, seal_form};
 pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 pub use vault::Vault;

@@ -64,6 +64,7 @@ struct Entry {
     refresh: RefreshKey,
     seal: Key,
     row: Key,
+    form: Key,
 }
 
 /// The set, with the keys that derive from each of its secrets for this issuer.
@@ -97,6 +98,7 @@ impl RootSecrets {
                 refresh: RefreshKey::derive(&key, issuer),
                 seal: key.derive("signing-key-seal", issuer),
                 row: key.derive("signing-key-row", issuer),
+                form: key.derive("sign-in-form", issuer),
             });
         }
         let mut entries = entries.into_iter();
@@ -138,6 +140,16 @@ impl RootSecrets {
     /// The key of the MAC in new refresh tokens.
     pub(super) fn current_refresh_key(&self) -> &RefreshKey {
         &self.sealing().refresh
+    }
+
+    /// The key of the seal on sign-in forms under one root secret.
+    pub(super) fn form_key(&self, id: SecretId) -> Option<&Key> {
+        self.entry(id).map(|entry| &entry.form)
+    }
+
+    /// The key of the seal on new sign-in forms.
+    pub(super) fn current_form_key(&self) -> &Key {
+        &self.sealing().form
     }
 
     /// The key that seals private signing keys.

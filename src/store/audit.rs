@@ -66,6 +66,12 @@ pub enum Action {
     KeyCompromised,
     /// A private half was sealed under another root secret.
     KeyResealed,
+    /// Somebody failed to sign in as a person again and again.
+    SignInFailedRun,
+    /// A person's authorization was fetched by its client: a family began.
+    FamilyBegun,
+    /// A family was taken back.
+    FamilyRevoked,
     /// An operator took tokens back.
     TokensRevoked,
     /// Revocations that the database had lost were written again.
@@ -103,6 +109,9 @@ impl Action {
             Self::KeyReleased => "key_released",
             Self::KeyCompromised => "key_compromised",
             Self::KeyResealed => "key_resealed",
+            Self::SignInFailedRun => "sign_in_failed_run",
+            Self::FamilyBegun => "family_begun",
+            Self::FamilyRevoked => "family_revoked",
             Self::TokensRevoked => "tokens_revoked",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",
