@@ -98,7 +98,7 @@ pub(super) fn refused(request: &HttpRequest, refusal: &Refusal) -> HttpResponse 
                           answer. Go back to the app and try again. If that does not help, tell \
                           whoever runs the app what stands below.";
             let status = if matches!(status, 408 | 413) { status } else { 400 };
-            (status, "This does not work", advice.to_owned())
+            (status, "This sign-in cannot go on", advice.to_owned())
         }
     };
     let cause = match refusal.reason {

@@ -227,6 +227,11 @@ fn judge(
     if let Some(name) = request.repeated {
         return Err(Refusal::at(Reason::ParameterRepeated, name));
     }
+    // RFC 6749 appendix A.5 has printable ASCII here. More is given back as it came, but what a form
+    // cannot carry would come back changed, and the client would take the answer for a forged one.
+    if request.state.is_some_and(|state| state.chars().any(char::is_control)) {
+        return Err(Refusal::at(Reason::ParameterMalformed, "state"));
+    }
     if request.request.is_some() {
         return Err(Reason::RequestObjectUnsupported.into());
     }

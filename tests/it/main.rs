@@ -14,6 +14,9 @@
 
 mod apply;
 mod architecture;
+mod authorization;
+mod authorization_code;
+mod authorization_requests;
 mod bearer;
 mod client_authentication;
 mod client_secrets;

@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod refused;
 pub mod replica;
+pub mod sign_in;
 pub mod verify;
 
 pub use app::App;
