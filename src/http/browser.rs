@@ -5,7 +5,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{HeaderName, ORIGIN};
+use actix_web::http::header::{HeaderName, HeaderValue, ORIGIN};
 
 use super::Shared;
 use crate::domain::Issuer;
@@ -63,7 +63,7 @@ fn held(request: &HttpRequest, issuer: &Issuer) -> Option<String> {
 /// What the browser itself says of where the form was. Our pages tell no referrer, and then a browser
 /// that knows no `Sec-Fetch-Site` sends `Origin: null`: that says nothing either way.
 fn from_our_page(request: &HttpRequest, issuer: &Issuer) -> bool {
-    let header = |name: HeaderName| request.headers().get(name).map(|value| value.as_bytes());
+    let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
     match (header(HeaderName::from_static("sec-fetch-site")), header(ORIGIN)) {
         (Some(site), _) => site == b"same-origin" || site == b"none",
         (None, Some(origin)) => origin == b"null" || origin == issuer.origin().as_bytes(),

@@ -193,19 +193,20 @@ fn private(builder: &mut HttpResponseBuilder) {
 /// Where the form may lead besides ourselves. Chromium and Safari hold `form-action` against every
 /// redirect that follows the form, those of the client's own site among them: with the redirect URI
 /// alone, an app that sends people on to another host of its own would stop dead, and say nothing. So
-/// any https will do; what else is allowed is the redirect URI's own scheme, or host on this machine.
+/// any https will do, for apps on this machine any port here, and for others their own scheme.
 fn form_targets(redirect_uri: &str) -> String {
     let scheme = redirect_uri.split(':').next().unwrap_or_default();
     let sound = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    match (scheme, Url::parse(redirect_uri)) {
-        ("https", _) => "https:".to_owned(),
+    let url = Url::parse(redirect_uri).ok();
+    let more = match (scheme, url.as_ref().and_then(Url::host)) {
+        ("https", _) => return "https:".to_owned(),
         // A policy has no way to write an IPv6 address.
-        ("http", Ok(url)) if !matches!(url.host(), Some(Host::Ipv6(_))) => {
-            format!("https: {}", url.origin().ascii_serialization())
-        }
-        (other, _) if other.chars().all(sound) => format!("https: {other}:"),
-        _ => "https:".to_owned(),
-    }
+        ("http", Some(Host::Ipv6(_))) => "http:".to_owned(),
+        ("http", _) => "http://127.0.0.1:* http://localhost:*".to_owned(),
+        (own, _) if own.chars().all(sound) => format!("{own}:"),
+        _ => return "https:".to_owned(),
+    };
+    format!("https: {more}")
 }
 
 /// Where somebody goes, in words: the host, or the scheme that an app keeps for itself.
@@ -245,8 +246,8 @@ mod tests {
     fn a_policy_names_where_the_form_may_lead_and_nobody_can_write_into_it() {
         for (uri, targets) in [
             ("https://a.test/;script-src *", "https:"),
-            ("http://127.0.0.1:8765/cb", "https: http://127.0.0.1:8765"),
-            ("http://localhost:3000/cb;x", "https: http://localhost:3000"),
+            ("http://127.0.0.1:8765/cb", "https: http://127.0.0.1:* http://localhost:*"),
+            ("http://localhost:3000/cb;x", "https: http://127.0.0.1:* http://localhost:*"),
             ("http://[::1]:8765/cb", "https: http:"),
             ("com.example.app:/cb", "https: com.example.app:"),
             ("x;y:/cb", "https:"),
