@@ -1,12 +1,17 @@
 //! Spending a code: once, whoever tries at the same time, whatever answer is lost.
 
+use std::sync::Arc;
+
+use tokio::task::spawn_local;
+use uuid::Uuid;
+
 use super::{Service, away};
 use crate::domain::revocation::MARGIN;
-use crate::domain::{Reason, Refusal, RequestId, Revocation, Target, Time};
+use crate::domain::{ClientId, Reason, Refusal, RequestId, Revocation, Target, Time};
 use crate::store::audit::{self, Action, Event};
 use crate::store::codes::{self, Code};
 use crate::store::families::{self, Stored};
-use crate::store::{StoreError, revocations, users};
+use crate::store::{Db, StoreError, revocations, users};
 
 /// A code that is being redeemed.
 pub(super) struct Redemption<'a> {
@@ -91,44 +96,74 @@ async fn person_gone(of: &Redemption<'_>, stored: &Stored) -> Refusal {
 
 /// A code was presented twice, by its own client and with the verifier: one of the two is a thief, and
 /// nobody can say which. So what the first one began ends (RFC 6749 §4.1.2). It is committed although
-/// the answer is an error, and a third time changes nothing more.
+/// the answer is an error, and a third time changes nothing more. It is a task of its own, because a
+/// caller that hangs up drops the request, and must not keep the family alive by that.
 pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
     let Some(family) = code.family else { return Reason::CodeUsed.into() };
-    let (service, now) = (of.service, of.now);
+    let service = of.service;
     let keys = service.mirror.keys();
     let longest = keys.iter().map(|ring| ring.key.times.longest_token);
     let longest = longest.fold(service.rules.access_token_ttl_max, Ord::max);
-    let act = Revocation {
-        target: Target::Family(family),
-        issued_before: Time::from_micros(0),
-        expires_at: now + longest + MARGIN,
+    let replay = Replay {
+        family,
+        client: code.client.clone(),
+        subject: code.subject,
+        request_id: of.request_id,
+        now: of.now,
+        act: Revocation {
+            target: Target::Family(family),
+            issued_before: Time::from_micros(0),
+            expires_at: of.now + longest + MARGIN,
+        },
     };
-    let event = Event {
-        reason: Some(Reason::CodeUsed),
-        client: Some(&code.client),
-        request: Some(of.request_id.as_str()),
-        detail: serde_json::json!({ "family": family, "subject": code.subject }),
-        ..Event::new(Action::FamilyRevoked, code.client.as_str(), now)
-    };
-    let end = || {
-        service.db.write(async |tx| {
-            if !families::end(tx, family, Reason::CodeUsed, now).await? {
+    let (db, clock) = (service.db.clone(), service.clock.clone());
+    let mirror = Arc::clone(&service.mirror);
+    let ending = spawn_local(async move {
+        let ended = match replay.end(&db).await {
+            // Doing it again is the same as looking: what has ended is not ended twice.
+            Err(StoreError::Unknown) => replay.end(&db).await,
+            ended => ended,
+        };
+        if matches!(ended, Ok(true)) {
+            mirror.acts.wrote(std::slice::from_ref(&replay.act), clock.tick());
+        }
+        ended
+    });
+    match ending.await {
+        Ok(Ok(_)) => Reason::CodeUsed.into(),
+        Ok(Err(error)) => away(&error),
+        Err(_) => Reason::DatabaseUnavailable.into(),
+    }
+}
+
+/// A second use of a code, and what it ends.
+struct Replay {
+    family: Uuid,
+    client: ClientId,
+    subject: Uuid,
+    request_id: RequestId,
+    now: Time,
+    act: Revocation,
+}
+
+impl Replay {
+    /// Ends the family; false if it is over already.
+    async fn end(&self, db: &Db) -> Result<bool, StoreError> {
+        let event = Event {
+            reason: Some(Reason::CodeUsed),
+            client: Some(&self.client),
+            request: Some(self.request_id.as_str()),
+            detail: serde_json::json!({ "family": self.family, "subject": self.subject }),
+            ..Event::new(Action::FamilyRevoked, self.client.as_str(), self.now)
+        };
+        let end = db.write(async |tx| {
+            if !families::end(tx, self.family, Reason::CodeUsed, self.now).await? {
                 return Ok(false);
             }
             audit::add(tx, &event).await?;
-            revocations::append(tx, std::slice::from_ref(&act)).await?;
+            revocations::append(tx, std::slice::from_ref(&self.act)).await?;
             Ok(true)
-        })
-    };
-    let ended = match end().await {
-        // Doing it again is the same as looking: what has ended is not ended twice.
-        Err(StoreError::Unknown) => end().await,
-        ended => ended,
-    };
-    match ended {
-        Ok(true) => service.mirror.acts.wrote(std::slice::from_ref(&act), service.clock.tick()),
-        Ok(false) => {}
-        Err(error) => return away(&error),
+        });
+        end.await
     }
-    Reason::CodeUsed.into()
 }

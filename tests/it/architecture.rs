@@ -81,7 +81,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("argon2", &["hashing"]),
     ("hkdf", &["secret"]),
     ("hmac", &["secret"]),
-    ("tokio", &["app", "cli", "hashing", "http", "jobs", "manage", "mirror", "store"]),
+    ("tokio", &["app", "cli", "hashing", "http", "issue", "jobs", "manage", "mirror", "store"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jeton::domain::{Revocation, Target};
-use jeton::store::{Fault, codes, users};
+use jeton::store::{Fault, codes, revocations, users};
 
-use crate::support::refused::assert_refused;
+use crate::support::app::START;
+use crate::support::refused::{FORM, assert_refused};
 use crate::support::sign_in::{
     Tokens, VERIFIER, code, form, redeem, redemption, redirect_uri, sign_in, with_people,
 };
@@ -167,6 +168,46 @@ async fn a_used_code_ends_what_it_began_also_when_it_would_be_over_by_now() {
     app.advance(Duration::from_secs(120)).await;
     assert_refused(&redeem(&app, "spa", &code, &[]).await, 400, "invalid_grant");
     assert!(!app.is_active("rs", &tokens.access).await);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn whoever_hangs_up_in_the_middle_of_a_second_use_does_not_save_the_family() {
+    use tokio::io::AsyncWriteExt;
+    let app = with_people("").await;
+    let code = code(&app, "spa", &[]).await;
+    let tokens = Tokens::read(&redeem(&app, "spa", &code, &[]).await);
+    let db = app.running.service.db.clone();
+    // Somebody else writes meanwhile, so that the second use waits inside the database.
+    let holding = actix_web::rt::spawn(async move {
+        let family = uuid::Uuid::nil();
+        db.write(async |tx| {
+            let act = Revocation {
+                target: Target::Family(family),
+                issued_before: START,
+                expires_at: START + Duration::from_secs(60),
+            };
+            revocations::append(tx, &[act]).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(())
+        })
+        .await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let body = format!("{}&client_id=spa", redemption("spa", &code, &[]));
+    let request = format!(
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        FORM.1,
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(app.public()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(stream);
+    holding.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!app.is_active("rs", &tokens.access).await);
+    assert_eq!(events(&app, "family_revoked"), 1);
     app.stop().await;
 }
 
