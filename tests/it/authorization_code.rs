@@ -202,6 +202,8 @@ async fn whoever_hangs_up_in_the_middle_of_a_second_use_does_not_save_the_family
     );
     let mut stream = tokio::net::TcpStream::connect(app.public()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
+    // A reset, which is noticed even by who only writes.
+    stream.set_zero_linger().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(stream);
     holding.await.unwrap().unwrap();
