@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jeton::domain::Username;
+use jeton::hashing::Hashing;
 use jeton::manage::apply::{ApplyFile, Options};
 use jeton::store::users::{self, PasswordHash};
+use zeroize::Zeroizing;
 
+use crate::support::app::START;
 use crate::support::http::{self, Answer};
+use crate::support::process::{Process, address};
 use crate::support::refused::FORM;
 use crate::support::sign_in::{
-    AUTHORIZE, PASSWORD, Page, add_user_with, form, open, parameter, redeem, request, sent_back,
-    sign_in, weak_hash, with_people,
+    AUTHORIZE, PASSWORD, Page, Tokens, add_user_with, form, open, parameter, redeem, redemption,
+    request, sent_back, sign_in, weak_hash, with_people,
 };
 use crate::support::{App, TestDatabase};
 
@@ -393,4 +398,62 @@ async fn what_may_not_be_registered_is_named_by_its_key() {
         assert!(said.contains("redirect_uris: ") && said.contains(what), "{said}");
     }
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn no_log_holds_a_password_a_code_or_what_was_typed_for_a_name() {
+    let database = TestDatabase::new();
+    let directory = database.directory.path();
+    let fixtures = format!("{}{}", crate::support::FIXTURES, crate::support::sign_in::PEOPLE);
+    let apply = directory.join("fixtures.toml");
+    std::fs::write(&apply, fixtures).unwrap();
+    let directory = directory.to_str().unwrap();
+    let args = ["--data-dir", directory, "--migrate", "--apply", apply.to_str().unwrap()];
+    let env = [
+        ("JETON__ISSUER", "http://127.0.0.1:8080"),
+        ("JETON__SERVER__PUBLIC", "127.0.0.1:0"),
+        ("JETON__SERVER__OPERATIONS", "127.0.0.1:0"),
+        ("JETON__DATABASE__URL", database.url.as_str()),
+        ("JETON__LOG__LEVEL", "trace"),
+    ];
+    let mut process = Process::serve(database.directory.path(), "people", &args, &env);
+    let address = address(&process.ready().await["public"]);
+    let db = database.open().await;
+    let hash = Hashing::new(1).unwrap().hash(Zeroizing::new(PASSWORD.to_owned())).await.unwrap();
+    let (id, alice) = (uuid::Uuid::max(), Username::parse("alice").unwrap());
+    let hash = PasswordHash(hash);
+    let add = db.write(async |tx| users::add(tx, id, &alice, Some(&hash), START).await).await;
+    assert!(add.unwrap());
+
+    let path = format!("{AUTHORIZE}?{}", request("spa", &[]));
+    let page = Page::read(http::send(&address, "GET", &path, &[], b"").await, "");
+    let sent = async |name: &str, password: &str| {
+        let hidden = page.hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let body: Vec<_> = hidden.chain([("username", name), ("password", password)]).collect();
+        let headers = [FORM, ("cookie", page.cookie.as_str())];
+        http::send(&address, "POST", AUTHORIZE, &headers, form(&body).as_bytes()).await
+    };
+    assert_eq!(sent("typed-a-password-here", "guessed-wrongly").await.status, 400);
+    let code = parameter(&sent("alice", PASSWORD).await, "code").unwrap();
+    let body = format!("{}&client_id=spa", redemption("spa", &code, &[]));
+    let answer = http::send(&address, "POST", "/oauth2/token", &[FORM], body.as_bytes()).await;
+    let tokens = Tokens::read(&answer);
+
+    let said = process.said();
+    assert!(said.contains("sign_in_failed") && said.contains("authorized"), "{said}");
+    let encoded = form(&[("", PASSWORD)]);
+    for secret in [
+        PASSWORD,
+        &encoded[1..],
+        "guessed-wrongly",
+        "typed-a-password-here",
+        &code,
+        crate::support::sign_in::VERIFIER,
+        &tokens.refresh,
+        &tokens.access,
+        page.cookie.split_once('=').unwrap().1,
+        &hash.0,
+    ] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
 }
