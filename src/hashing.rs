@@ -104,6 +104,19 @@ impl Hashing {
         Ok(fits.await? && known)
     }
 
+    /// Whether a stored PHC string was made with less work than a new one would be, or in another
+    /// way: the moment at which its password is at hand is the only one at which that can be mended.
+    pub fn is_outdated(stored: &str) -> bool {
+        let Ok(parsed) = PasswordHash::new(stored) else { return false };
+        let today = Params::default();
+        let less = |params: Params| {
+            params.m_cost() < today.m_cost()
+                || params.t_cost() < today.t_cost()
+                || params.p_cost() < today.p_cost()
+        };
+        parsed.algorithm.as_str() != "argon2id" || Params::try_from(&parsed).is_ok_and(less)
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
@@ -166,6 +179,19 @@ mod tests {
         for text in ["", "plain text", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0", bcrypt] {
             assert!(fit(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_hash_of_less_work_or_another_kind_is_outdated() {
+        let phc = |kind: &str, m: u32, t: u32| {
+            format!("${kind}$v=19$m={m},t={t},p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaA")
+        };
+        assert!(!Hashing::is_outdated(&hash(b"x").unwrap()));
+        assert!(!Hashing::is_outdated(&phc("argon2id", 65_536, 3)));
+        assert!(Hashing::is_outdated(&phc("argon2id", 8, 2)));
+        assert!(Hashing::is_outdated(&phc("argon2id", 19_456, 1)));
+        assert!(Hashing::is_outdated(&phc("argon2i", 19_456, 2)));
+        assert!(!Hashing::is_outdated("no hash at all"), "what cannot be read is not replaced");
     }
 
     #[actix_web::test]

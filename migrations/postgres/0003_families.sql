@@ -41,7 +41,7 @@ create table codes (
     digest bytea primary key not null, -- SHA-256 of the code
     client_id text not null,           -- whose it is
     subject uuid not null,             -- who authorized it
-    redirect_uri text not null,        -- where it was sent, byte for byte
+    redirect_uri text not null,        -- where the request said to send it; empty if it did not
     challenge text not null,           -- the PKCE challenge (S256)
     resources text not null,           -- the resources that it covers, with spaces between
     scopes text not null,              -- the scopes that it covers, with spaces between

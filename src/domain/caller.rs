@@ -75,7 +75,7 @@ impl Default for RequestId {
     }
 }
 
-/// The endpoints that clients authenticate at. Each has budgets of its own, so that a resource server
+/// The endpoints that clients, or people, authenticate at. Each has budgets of its own, so that a resource server
 /// that introspects much does not keep itself from getting tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -85,6 +85,8 @@ pub enum Endpoint {
     Introspect,
     /// `/oauth2/revoke`
     Revoke,
+    /// `/oauth2/authorize`, where people authenticate
+    Authorize,
 }
 
 impl Endpoint {
@@ -94,6 +96,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::Introspect => "introspect",
             Self::Revoke => "revoke",
+            Self::Authorize => "authorize",
         }
     }
 }
@@ -101,9 +104,9 @@ impl Endpoint {
 /// The budgets, each named after its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Budget {
-    /// Failed client authentications of a network.
+    /// Failed authentications of a network.
     Failures,
-    /// Failed client authentications of a network in one client's name.
+    /// Failed authentications of a network in one name, a client's or a person's.
     FailuresPerClient,
     /// Requests of a network.
     Network,

@@ -39,6 +39,8 @@ pub enum Verdict {
     Inactive(Inactive),
     /// It was revoked just now.
     Revoked,
+    /// A person allowed it, and a code is on its way.
+    Authorized,
     /// There was nothing to revoke.
     NothingToRevoke(Inactive),
 }
@@ -50,6 +52,7 @@ impl Verdict {
             Self::Active => "active",
             Self::Inactive(_) => "inactive",
             Self::Revoked => "revoked",
+            Self::Authorized => "authorized",
             Self::NothingToRevoke(_) => "nothing_to_revoke",
         }
     }
@@ -58,7 +61,7 @@ impl Verdict {
     pub const fn cause(self) -> Option<Inactive> {
         match self {
             Self::Inactive(cause) | Self::NothingToRevoke(cause) => Some(cause),
-            Self::Active | Self::Revoked => None,
+            Self::Active | Self::Revoked | Self::Authorized => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::Spent;
 /// What the caller is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Public {
-    /// HTTP status.
+    /// HTTP status; 303 for what is told to a client by way of the browser (RFC 6749 §4.1.2.1).
     pub status: u16,
     /// The OAuth error code (RFC 6749 §5.2, RFC 8707 §2).
     pub error: &'static str,
@@ -140,6 +140,69 @@ reasons! {
     /// No resource was named and the client has no default.
     ResourceMissing = "resource_missing" => 400 "invalid_target"
         "Name a resource: this client has no default.";
+    /// No `client_id` in an authorization request. Nobody knows whom to send it back to.
+    ClientIdMissing = "client_id_missing" => 400 "invalid_request"
+        "The parameter client_id is missing.";
+    /// No `redirect_uri`, and not exactly one that is registered.
+    RedirectUriMissing = "redirect_uri_missing" => 400 "invalid_request"
+        "The parameter redirect_uri is missing, and the client has not exactly one registered.";
+    /// A `redirect_uri` that is not registered, byte for byte: nobody is sent there.
+    RedirectUriUnregistered = "redirect_uri_unregistered" => 400 "invalid_request"
+        "This redirect_uri is not registered for this client; it is compared byte for byte.";
+    /// A client that may not use the authorization code grant.
+    AuthorizationNotAllowed = "authorization_not_allowed" => 303 "unauthorized_client"
+        "This client may not use the grant authorization_code.";
+    /// No `response_type`.
+    ResponseTypeMissing = "response_type_missing" => 303 "invalid_request"
+        "The parameter response_type is missing.";
+    /// A `response_type` other than `code`: the others hand tokens to the address bar.
+    ResponseTypeUnsupported = "response_type_unsupported" => 303 "unsupported_response_type"
+        "This server serves the response_type code.";
+    /// A `response_mode` other than `query`.
+    ResponseModeUnsupported = "response_mode_unsupported" => 303 "invalid_request"
+        "This server serves the response_mode query.";
+    /// `request`: a signed request (RFC 9101).
+    RequestObjectUnsupported = "request_object_unsupported" => 303 "request_not_supported"
+        "This server does not read the parameter request.";
+    /// `request_uri`: a request that lies elsewhere (RFC 9101, RFC 9126).
+    RequestUriUnsupported = "request_uri_unsupported" => 303 "request_uri_not_supported"
+        "This server does not read the parameter request_uri.";
+    /// No `code_challenge`: every client needs one (RFC 9700 §2.1.1).
+    ChallengeMissing = "challenge_missing" => 303 "invalid_request"
+        "The parameter code_challenge is missing: every client uses PKCE.";
+    /// A `code_challenge_method` other than `S256`, or none, which means `plain` (RFC 7636 §4.3).
+    ChallengeMethodUnsupported = "challenge_method_unsupported" => 303 "invalid_request"
+        "code_challenge_method is S256; leaving it out means plain, which is not served.";
+    /// A `code_challenge` that no verifier can have.
+    ChallengeMalformed = "challenge_malformed" => 303 "invalid_request"
+        "code_challenge is 43 characters of base64url: SHA-256 of the code_verifier.";
+    /// `prompt=none`, and nobody is signed in.
+    LoginRequired = "login_required" => 303 "login_required"
+        "Nobody is signed in, and the request forbids to ask.";
+    /// The person said no.
+    AccessDenied = "access_denied" => 303 "access_denied" "The person did not allow it.";
+    /// A username and a password that open no account.
+    SignInFailed = "sign_in_failed" => 400 "access_denied"
+        "The username or the password is wrong.";
+    /// A sign-in form that we did not make for this browser and this request.
+    FormForeign = "form_foreign" => 400 "invalid_request"
+        "The form was not made for this browser, or its cookie is gone.";
+    /// No `code`.
+    CodeMissing = "code_missing" => 400 "invalid_request" "The parameter code is missing.";
+    /// No code of ours, or one that was over long ago.
+    CodeUnknown = "code_unknown" => 400 "invalid_grant" GRANT;
+    /// Another client's code. Nothing happens to it.
+    CodeWrongClient = "code_wrong_client" => 400 "invalid_grant" GRANT;
+    /// The code was not redeemed in time.
+    CodeExpired = "code_expired" => 400 "invalid_grant" GRANT;
+    /// The code was redeemed before: somebody else has it. What it began has ended.
+    CodeUsed = "code_used" => 400 "invalid_grant" GRANT;
+    /// Another `redirect_uri` than the authorization request's. Nothing happens to the code.
+    RedirectUriMismatch = "redirect_uri_mismatch" => 400 "invalid_grant" GRANT;
+    /// No `code_verifier`. Nothing happens to the code.
+    PkceMissing = "pkce_missing" => 400 "invalid_grant" GRANT;
+    /// A `code_verifier` that does not answer the challenge. Nothing happens to the code.
+    PkceMismatch = "pkce_mismatch" => 400 "invalid_grant" GRANT;
     /// No `refresh_token`.
     RefreshMissing = "refresh_missing" => 400 "invalid_request"
         "The parameter refresh_token is missing.";
@@ -232,7 +295,8 @@ mod tests {
             let public = reason.public();
             let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
             assert!(public.text.bytes().all(allowed), "{reason}");
-            assert!((400..600).contains(&public.status) && public.status != 500, "{reason}");
+            let status = public.status;
+            assert!(status == 303 || (400..600).contains(&status) && status != 500, "{reason}");
         }
     }
 

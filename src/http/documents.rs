@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Map, Value, json};
 
 use super::Shared;
+use crate::domain::pkce::METHOD;
 use crate::domain::{Algorithm, AuthMethod, GrantType, Issuer};
 use crate::mirror::{Directory, Document};
 
@@ -59,23 +60,28 @@ pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> Http
 /// true of us (RFC 8414 §2), the member is there.
 fn metadata_text(issuer: &Issuer, lines: &[Algorithm], directory: &Directory) -> String {
     let confidential = AuthMethod::ALL.iter().filter(|method| **method != AuthMethod::None);
-    let methods: Vec<_> = confidential.map(|method| method.name()).collect();
+    let confidential: Vec<_> = confidential.map(|method| method.name()).collect();
+    let all: Vec<_> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
     let grants: Vec<_> = GrantType::ALL.iter().map(|grant| grant.name()).collect();
     let scopes: Vec<_> = directory.scopes().iter().map(ToString::to_string).collect();
     let mut members = Map::new();
     let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
     add("issuer", json!(issuer.as_str()));
+    add("authorization_endpoint", json!(issuer.url("/oauth2/authorize")));
+    add("response_types_supported", json!(["code"]));
+    add("response_modes_supported", json!(["query"]));
+    add("code_challenge_methods_supported", json!([METHOD]));
+    add("authorization_response_iss_parameter_supported", json!(true));
     add("token_endpoint", json!(issuer.url("/oauth2/token")));
     add("jwks_uri", json!(issuer.url("/.well-known/jwks.json")));
     add("grant_types_supported", json!(grants));
-    add("token_endpoint_auth_methods_supported", json!(methods));
+    add("token_endpoint_auth_methods_supported", json!(all));
     add("introspection_endpoint", json!(issuer.url("/oauth2/introspect")));
-    let asking: Vec<_> = methods.iter().copied().chain(["Bearer"]).collect();
+    let asking: Vec<_> = confidential.iter().copied().chain(["Bearer"]).collect();
     add("introspection_endpoint_auth_methods_supported", json!(asking));
     let signing: Vec<_> = lines.iter().map(|line| line.name()).collect();
     add("introspection_signing_alg_values_supported", json!(signing));
     add("revocation_endpoint", json!(issuer.url("/oauth2/revoke")));
-    let all: Vec<_> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
     add("revocation_endpoint_auth_methods_supported", json!(all));
     add("request_uri_parameter_supported", json!(false));
     // RFC 8414 §2: a member with no elements is left out.

@@ -49,7 +49,8 @@ impl Form {
         Self::parse(&body.map_err(|_| Reason::BodyTimeout)??)
     }
 
-    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    /// Reads a form that is at hand: a body, or a query.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut text = Zeroizing::new(Vec::with_capacity(body.len()));
         let mut parameters = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {

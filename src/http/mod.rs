@@ -4,6 +4,8 @@
 //! `openapi.yaml` against it in both directions.
 
 mod answer;
+mod authorize;
+mod browser;
 mod connections;
 mod credentials;
 mod documents;
@@ -13,6 +15,7 @@ mod health;
 mod introspect;
 mod log;
 mod metrics;
+mod page;
 mod peer;
 mod revoke;
 mod token;
@@ -102,6 +105,16 @@ macro_rules! route {
 
 /// Every path that we answer.
 pub const ROUTES: &[RouteEntry] = &[
+    RouteEntry {
+        listener: Listener::Public,
+        methods: &["GET", "POST"],
+        place: Place::UnderIssuer,
+        path: "/oauth2/authorize",
+        handler: |method| {
+            let route = web::method(method.clone());
+            if method == Method::GET { route.to(authorize::get) } else { route.to(authorize::post) }
+        },
+    },
     route!(Public, &["POST"], UnderIssuer, "/oauth2/token", token::post),
     route!(Public, &["POST"], UnderIssuer, "/oauth2/introspect", introspect::post),
     route!(Public, &["POST"], UnderIssuer, "/oauth2/revoke", revoke::post),

@@ -1,16 +1,201 @@
-//! The authorization code grant (RFC 6749 §4.1.3) with PKCE (RFC 7636).
+//! The authorization code grant (RFC 6749 §4.1.3) with PKCE (RFC 7636) and resource indicators
+//! (RFC 8707 §2.2).
+//!
+//! Nothing is spent until nothing can be refused: whoever presents a code without being its client,
+//! or without the verifier, changes nothing, or anybody who catches sight of a code could burn it.
+//! And what is signed is signed before the code is spent, so that a client whose token could not be
+//! signed still has its code.
 
-use super::{AccessToken, Service, TokenRequest};
-use crate::domain::{Decision, Reason, Refusal, Time};
-use crate::mirror::Registered;
+use uuid::Uuid;
+
+use super::access_token::{Grant, Session};
+use super::redemption::{Redemption, redeem, replayed};
+use super::{AccessToken, Caller, Service, TokenRequest, away};
+use crate::domain::{
+    Challenge, Decision, Facts, Family, GrantType, Reason, Refusal, ResourceId, Time, TokenId,
+};
+use crate::mirror::{Offer, Registered};
+use crate::secret::{RefreshToken, code_digest, same};
+use crate::store::audit;
+use crate::store::codes::{self, Code};
+use crate::store::families::Stored;
 
 /// Redeems a code.
 pub(super) async fn grant(
-    _service: &Service,
-    _registered: &Registered,
-    _request: &TokenRequest<'_>,
-    _now: Time,
-    _decision: &mut Decision,
+    service: &Service,
+    registered: &Registered,
+    request: &TokenRequest<'_>,
+    caller: &Caller,
+    now: Time,
+    decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
-    Err(Reason::GrantUnsupported.into())
+    let presented = request.code.as_ref().ok_or(Refusal::at(Reason::CodeMissing, "code"))?;
+    let digest = code_digest(presented).ok_or(Reason::CodeUnknown)?;
+    let code = codes::get(&service.db, &digest).await.map_err(|error| away(&error))?;
+    let code = code.ok_or(Reason::CodeUnknown)?;
+    belongs(&code, registered, request, now)?;
+    let redemption = Redemption { service, digest, request_id: caller.request_id, now };
+    if code.used_at.is_some() {
+        return Err(replayed(&redemption, &code).await);
+    }
+    service.fresh().await?;
+    still_counts(service, &code, registered)?;
+    let offer = resource(&code, registered, &request.resources, decision)?;
+
+    let stored = family(service, &code, registered, now);
+    let subject = code.subject.to_string();
+    let grant = granted(&code, registered, offer, &stored, &subject)?;
+    let mut token = service.issue(grant, now, decision)?;
+    if registered.client.grants.contains(&GrantType::RefreshToken) {
+        let first = RefreshToken { family: stored.family.id, generation: 0 };
+        token.refresh_token = Some(first.seal(&service.secrets.now()));
+    }
+    match redeem(&redemption, &stored).await {
+        Ok(()) => Ok(token),
+        Err(refusal) => {
+            // It was signed, and nobody will see it.
+            decision.granted = None;
+            Err(refusal)
+        }
+    }
+}
+
+/// Whether whoever presents a code is whoever began it. A code that was used may be over by now: it
+/// still tells that somebody else has it.
+fn belongs(
+    code: &Code,
+    registered: &Registered,
+    request: &TokenRequest<'_>,
+    now: Time,
+) -> Result<(), Refusal> {
+    if code.client != registered.client.id {
+        return Err(Reason::CodeWrongClient.into());
+    }
+    if code.used_at.is_none() && now >= code.expires_at {
+        return Err(Reason::CodeExpired.into());
+    }
+    if !names_redirect(code, registered, request.redirect_uri) {
+        return Err(Reason::RedirectUriMismatch.into());
+    }
+    let verifier = request.code_verifier.as_ref().ok_or(Reason::PkceMissing)?;
+    let answered = Challenge::of(verifier.expose()).map_err(|_| Reason::PkceMismatch)?;
+    if !same(answered.as_str().as_bytes(), code.challenge.as_str().as_bytes()) {
+        return Err(Reason::PkceMismatch.into());
+    }
+    Ok(())
+}
+
+/// Whether the client names the redirect URI as it did before: a request that named it wants it
+/// again, the same byte for byte (RFC 6749 §4.1.3); one that did not need not now either.
+fn names_redirect(code: &Code, registered: &Registered, named: Option<&str>) -> bool {
+    match (code.redirect_uri.as_str(), named) {
+        ("", None) => true,
+        ("", Some(named)) => registered.client.redirect_uris.iter().any(|one| one == named),
+        (asked, named) => named == Some(asked),
+    }
+}
+
+/// Whether nobody has taken back meanwhile what was allowed. The mirror's acts are enough: they are
+/// remembered for longer than any code lives.
+fn still_counts(service: &Service, code: &Code, registered: &Registered) -> Result<(), Refusal> {
+    let facts = |resource: &ResourceId| Facts {
+        id: TokenId::new(code.authenticated_at, rand::random()),
+        birth: code.authenticated_at,
+        family: None,
+        subject: code.subject.to_string(),
+        client: code.client.as_str().to_owned(),
+        resource: resource.as_str().to_owned(),
+        kid: String::new(),
+    };
+    // Another client may have had the name when the person allowed it.
+    let is_other = code.authenticated_at < registered.client.created_at;
+    let acts = &service.mirror.acts;
+    let taken = code.resources.iter().any(|one| acts.verdict(&facts(one)).is_some());
+    if is_other || taken { Err(Reason::IssuedBeforeWatermark.into()) } else { Ok(()) }
+}
+
+/// The one resource of the access token, among those that were allowed (RFC 8707 §2.2).
+fn resource<'a>(
+    code: &Code,
+    registered: &'a Registered,
+    named: &[&str],
+    decision: &mut Decision,
+) -> Result<&'a Offer, Refusal> {
+    let covered = |id: &ResourceId| code.resources.contains(id);
+    let Some((first, others)) = named.split_first() else {
+        let chosen = match code.resources.as_slice() {
+            [only] => Some(only),
+            _ => registered.client.default_resource().filter(|id| covered(id)),
+        };
+        let chosen = chosen.ok_or(Reason::ResourceMissing)?;
+        return Ok(registered.offer(chosen).ok_or(Reason::ResourceUnknown)?);
+    };
+    let parse = |text: &&str| ResourceId::parse(text).map_err(|_| Reason::ResourceMalformed);
+    let first = parse(first)?;
+    for other in others {
+        if parse(other)?.lookup_key() != first.lookup_key() {
+            return Err(Reason::ResourceSeveral.into());
+        }
+    }
+    let offer = registered.offer(&first).filter(|offer| covered(&offer.resource));
+    let offer = offer.ok_or(Reason::ResourceUnknown)?;
+    decision.asked_resource = Some(offer.resource.clone());
+    Ok(offer)
+}
+
+/// The family that the code begins. A client that may not refresh has one too, for as long as its
+/// access token lives: so that a second use of the code can end it.
+fn family(service: &Service, code: &Code, registered: &Registered, now: Time) -> Stored {
+    let (rules, client) = (&service.rules, &registered.client);
+    let life = if client.grants.contains(&GrantType::RefreshToken) {
+        rules.refresh.absolute
+    } else {
+        let wanted = client.access_token_ttl.unwrap_or(rules.access_token_ttl);
+        wanted.min(rules.access_token_ttl_max)
+    };
+    Stored {
+        family: Family {
+            id: new_family(now),
+            generation: 0,
+            rotated_at: now,
+            attempt: rand::random(),
+            client: code.client.clone(),
+            subject: code.subject,
+            resources: code.resources.clone(),
+            scopes: code.scopes.clone(),
+            authenticated_at: code.authenticated_at,
+            idle: rules.refresh.idle,
+            ends_at: now + life,
+            suspended_at: None,
+            revoked_at: None,
+            key_thumbprint: None,
+        },
+        ended_by: None,
+        user_agent: code.user_agent.clone(),
+        network: code.network.clone(),
+    }
+}
+
+/// The name of a family that is born now.
+fn new_family(now: Time) -> Uuid {
+    audit::row_id(now)
+}
+
+/// What the access token grants: of what was allowed, what is of this resource and what the client
+/// may still have.
+fn granted<'a>(
+    code: &Code,
+    registered: &'a Registered,
+    offer: &'a Offer,
+    stored: &Stored,
+    subject: &'a str,
+) -> Result<Grant<'a>, Refusal> {
+    let scopes = code.scopes.intersection(&offer.allowed);
+    if scopes.is_empty() && offer.has_scopes {
+        return Err(Reason::ScopeEmpty.into());
+    }
+    let limited_by = if scopes == code.scopes { Vec::new() } else { vec!["resource"] };
+    let Family { id, authenticated_at, ends_at, .. } = stored.family;
+    let session = Some(Session { family: id, authenticated_at, ends_at });
+    Ok(Grant { client: &registered.client, subject, offer, scopes, limited_by, session })
 }

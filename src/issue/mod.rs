@@ -7,23 +7,28 @@
 mod access_token;
 mod authenticate;
 mod authorization_code;
+mod authorize;
 mod client_credentials;
 mod ending;
 mod examine;
 mod introspect;
+mod redemption;
 mod refresh;
 mod refresh_token;
 mod revoke;
 mod rotation;
 mod rotator;
+mod sign_in;
 mod token;
 
 pub use access_token::AccessToken;
 pub use authenticate::Presented;
+pub use authorize::{Authorization, AuthorizationRequest, Device, Unsound, WayBack};
 pub use examine::Memory;
 pub use introspect::{Introspection, IntrospectionRequest};
 pub use revoke::RevocationRequest;
 pub use rotator::Rotator;
+pub use sign_in::{Credentials, SignedIn};
 pub use token::TokenRequest;
 
 use std::sync::Arc;
@@ -36,7 +41,7 @@ use crate::hashing::Hashing;
 use crate::limits::Limits;
 use crate::mirror::{Directory, Mirror};
 use crate::secret::Vault;
-use crate::store::Db;
+use crate::store::{Db, StoreError};
 
 /// What decides about every request.
 #[derive(Debug, Clone)]
@@ -107,4 +112,10 @@ impl Service {
         let keys = self.mirror.keys();
         self.rules.algorithms.iter().copied().find(|line| keys.can_sign(*line, now))
     }
+}
+
+/// The database could not do what was asked of it; whoever asked may try again.
+fn away(error: &StoreError) -> Refusal {
+    tracing::warn!(%error, "the database could not be asked");
+    Reason::DatabaseUnavailable.into()
 }

@@ -50,7 +50,7 @@ impl Service {
                 client_credentials::grant(self, &client, request, now, decision)
             }
             GrantType::AuthorizationCode => {
-                authorization_code::grant(self, &client, request, now, decision).await
+                authorization_code::grant(self, &client, request, caller, now, decision).await
             }
             GrantType::RefreshToken => {
                 refresh::grant(self, &client, request, caller, decision).await

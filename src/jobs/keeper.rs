@@ -14,7 +14,7 @@ use crate::domain::schedule;
 use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, RingKey};
-use crate::store::revocations;
+use crate::store::{StoreError, codes, revocations};
 use crate::telemetry::{Held, Metrics};
 
 /// So many beats lie between two looks for what can be forgotten.
@@ -152,8 +152,8 @@ impl Keeper {
         }
     }
 
-    /// Forgets revocations that concern nothing alive any more: here, and, since that cannot be
-    /// undone, in the database only while the clocks agree. A memory that forgets later than the
+    /// Forgets revocations that concern nothing alive any more, and codes: here, and, since that
+    /// cannot be undone, in the database only while the clocks agree. A memory that forgets later than the
     /// database would take what was swept for lost, so the database waits.
     async fn sweep(&self) {
         let now = self.clock.now();
@@ -161,16 +161,9 @@ impl Keeper {
         if !self.clock.is_certain() {
             return;
         }
-        for _ in 0..SWEEPS_AT_ONCE {
-            match revocations::sweep(&self.desk.db, now - MARGIN).await {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "old revocations could not be swept; trying again");
-                    return;
-                }
-            }
-        }
+        let db = &self.desk.db;
+        emptied("revocations", async || revocations::sweep(db, now - MARGIN).await).await;
+        emptied("codes", async || codes::sweep(db, now).await).await;
     }
 
     /// Writes down what the token path noted.
@@ -202,5 +195,19 @@ impl Keeper {
             key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),
         };
         self.metrics.show(&held, self.clock.now());
+    }
+}
+
+/// Sweeps until nothing old is left, or for now there was enough of it.
+async fn emptied(what: &str, sweep: impl AsyncFn() -> Result<u64, StoreError>) {
+    for _ in 0..SWEEPS_AT_ONCE {
+        match sweep().await {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, what, "what is old could not be swept; trying again");
+                return;
+            }
+        }
     }
 }

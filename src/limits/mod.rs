@@ -18,7 +18,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::clock::{Clock, Tick};
 use crate::config::{self, Rate};
-use crate::domain::{Budget, ClientId, Endpoint, Network, Spent};
+use crate::domain::{Budget, ClientId, Endpoint, Network, Spent, Username};
 use store::{Key, Look, Store};
 
 /// The budgets of this replica.
@@ -80,6 +80,29 @@ impl Limits {
         }
     }
 
+    /// Whether a network may try a password, for a person if it can be anybody's name. A stranger who
+    /// guesses is stopped where the stranger is; the person signs in from elsewhere as ever.
+    pub fn may_sign_in(
+        &self,
+        network: Network,
+        name: Option<&Username>,
+        endpoint: Endpoint,
+    ) -> Result<(), Spent> {
+        self.may_try(network, None, endpoint)?;
+        if let (Some(limiter), Some(name)) = (&self.failures_per_client, name) {
+            limiter.look(|| self.by_person(network, name), endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// A network tried a password, and it was wrong.
+    pub fn sign_in_failed(&self, network: Network, name: Option<&Username>, endpoint: Endpoint) {
+        self.failed(network, None, endpoint);
+        if let (Some(limiter), Some(name)) = (&self.failures_per_client, name) {
+            let _ = limiter.spend(self.by_person(network, name), endpoint);
+        }
+    }
+
     /// A client that has proved who it is makes a request.
     pub fn client(&self, client: &ClientId, endpoint: Endpoint) -> Result<(), Spent> {
         let Some(limiter) = &self.client else { return Ok(()) };
@@ -122,6 +145,12 @@ impl Limits {
 
     fn by_both(&self, network: Network, client: &ClientId) -> Key {
         Key { client: Some(self.name(client)), ..by_network(network) }
+    }
+
+    /// A person and a client of the same name are two.
+    fn by_person(&self, network: Network, name: &Username) -> Key {
+        let name = self.names.hash_one(("person", name.as_str()));
+        Key { client: Some(name), ..by_network(network) }
     }
 
     fn name(&self, client: &ClientId) -> u64 {
@@ -283,6 +312,26 @@ mod tests {
         limits.forget_old();
         assert_eq!(limits.held(), 0);
         assert!(limits.may_try(provider(1, 2_000_000), None, AT).is_ok());
+    }
+
+    #[test]
+    fn a_stranger_who_guesses_a_persons_password_keeps_nobody_else_out() {
+        let clock = Clock::manual(Time::from_seconds(1_000_000));
+        let failures_per_client = Some(rate(Duration::from_secs(10), 2));
+        let settings = config::Limits { failures_per_client, ..config::Limits::default() };
+        let limits = Limits::new(&settings, &clock);
+        let (stranger, home) = (provider(1, 1), provider(1, 2));
+        let (alice, bob) = (Username::parse("alice").unwrap(), Username::parse("bob").unwrap());
+        let client = ClientId::parse("alice").unwrap();
+        for _ in 0..2 {
+            assert!(limits.may_sign_in(stranger, Some(&alice), AT).is_ok());
+            limits.sign_in_failed(stranger, Some(&alice), AT);
+        }
+        assert!(limits.may_sign_in(stranger, Some(&alice), AT).is_err());
+        assert!(limits.may_sign_in(stranger, Some(&bob), AT).is_ok());
+        assert!(limits.may_sign_in(stranger, None, AT).is_ok());
+        assert!(limits.may_try(stranger, Some(&client), AT).is_ok());
+        assert!(limits.may_sign_in(home, Some(&alice), AT).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::domain::redirect;
 use crate::domain::schedule::Policy;
 use crate::domain::{
     Algorithm, AuthMethod, Client, ClientId, ExtraClaims, GrantType, Invalid, Issuer, RefreshRetry,
@@ -247,9 +248,8 @@ impl ClientDescription {
 
 /// What must hold between the fields of a client, and between it and the rest.
 fn check_client(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>) {
-    if client.auth_method == AuthMethod::None
-        && client.grants.contains(&GrantType::ClientCredentials)
-    {
+    let may = |grant| client.grants.contains(&grant);
+    if client.auth_method == AuthMethod::None && may(GrantType::ClientCredentials) {
         mistakes
             .add("grants", "client_credentials is for clients that authenticate (RFC 6749 §4.4)");
     }
@@ -259,9 +259,12 @@ fn check_client(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>)
         mistakes.add("refresh_retry", "until_used is for clients that prove who they are");
     }
     for uri in &client.redirect_uris {
-        if url::Url::parse(uri).map_or(true, |url| url.fragment().is_some()) {
-            mistakes.add("redirect_uris", "each is an absolute URI without a fragment");
+        if let Err(what) = redirect::check(uri) {
+            mistakes.add("redirect_uris", format_args!("{uri:?}: {what}"));
         }
+    }
+    if may(GrantType::AuthorizationCode) && client.redirect_uris.is_empty() {
+        mistakes.add("redirect_uris", "authorization_code needs to know where to send people back");
     }
     for (key, ids) in [("resources", &client.resources), ("introspects", &client.introspects)] {
         for id in ids.iter().filter(|id| !frame.resources.contains_key(*id)) {

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::Desk;
 use crate::domain::{ClientId, Reason};
-use crate::mirror::{FailedRun, SecretUse};
+use crate::mirror::{FailedRun, Name, SecretUse};
 use crate::store::audit::{self, Action, Event};
-use crate::store::{StoreError, secrets};
+use crate::store::{StoreError, Tx, secrets};
 
 impl Desk {
     /// Writes the notes in one transaction.
@@ -24,22 +24,37 @@ impl Desk {
                     }
                 }
                 for run in runs {
-                    let actor = run.client.as_ref().map_or("somebody", ClientId::as_str);
-                    let event = Event::new(Action::ClientAuthFailedRun, actor, run.at);
-                    let event = Event {
-                        reason: Some(Reason::ClientAuthFailed),
-                        client: run.client.as_ref(),
-                        request: Some(&run.request),
-                        detail: json!({
-                            "registered": run.client.is_some(),
-                            "network": run.network.to_string(),
-                        }),
-                        ..event
-                    };
-                    audit::add(tx, &event).await?;
+                    failed_run(tx, run).await?;
                 }
                 Ok(())
             })
             .await
     }
+}
+
+async fn failed_run(tx: &mut Tx, run: &FailedRun) -> Result<(), StoreError> {
+    let network = run.network.to_string();
+    let (action, reason, client, detail) = match &run.name {
+        Name::Client(client) => (
+            Action::ClientAuthFailedRun,
+            Reason::ClientAuthFailed,
+            client.as_ref(),
+            json!({ "registered": client.is_some(), "network": network }),
+        ),
+        Name::Person(person) => (
+            Action::SignInFailedRun,
+            Reason::SignInFailed,
+            None,
+            json!({ "subject": person, "network": network }),
+        ),
+    };
+    let actor = client.map_or("somebody", ClientId::as_str);
+    let event = Event {
+        reason: Some(reason),
+        client,
+        request: Some(&run.request),
+        detail,
+        ..Event::new(action, actor, run.at)
+    };
+    audit::add(tx, &event).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::domain::{Algorithm, Client, ClientId, Resource, ResourceId, Scopes, Time};
+use crate::domain::{Algorithm, Client, ClientId, Resource, ResourceId, Scope, Scopes, Time};
 use crate::secret::SecretId;
 use crate::store::secrets::StoredSecret;
 
@@ -120,6 +120,8 @@ pub struct Directory {
     clients: HashMap<ClientId, Arc<Registered>>,
     scopes: Scopes,
     valid_from: Option<Time>,
+    /// What granting a scope of a resource means, where that is registered.
+    meanings: HashMap<ResourceId, HashMap<Scope, String>>,
 }
 
 impl Directory {
@@ -145,6 +147,7 @@ impl Directory {
         };
         Self {
             clients: clients.into_iter().map(register).collect(),
+            meanings: resources.iter().map(|one| (one.id.clone(), meanings(one))).collect(),
             scopes: resources
                 .iter()
                 .flat_map(|one| one.scope_set().iter().cloned().collect::<Vec<_>>())
@@ -166,6 +169,11 @@ impl Directory {
     /// A client by what may be its identifier.
     pub fn client_by_name(&self, name: &str) -> Option<&Arc<Registered>> {
         self.clients.get(name)
+    }
+
+    /// What granting a scope of a resource means, in words for the person who is asked.
+    pub fn meaning(&self, resource: &ResourceId, scope: &Scope) -> Option<&str> {
+        self.meanings.get(resource)?.get(scope).map(String::as_str)
     }
 
     /// The clients that chose an algorithm which is not among these.
@@ -190,4 +198,10 @@ impl Directory {
     pub const fn scopes(&self) -> &Scopes {
         &self.scopes
     }
+}
+
+fn meanings(resource: &Resource) -> HashMap<Scope, String> {
+    let told =
+        resource.scopes.iter().filter_map(|one| Some((&one.name, one.description.as_ref()?)));
+    told.map(|(name, meaning)| (name.clone(), meaning.clone())).collect()
 }

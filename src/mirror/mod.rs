@@ -18,7 +18,7 @@ pub use directory::{Directory, Offer, Registered, Secret};
 pub use document::Document;
 pub use freshness::{Freshness, Stale};
 pub use key_ring::{Jwks, KeyRing, RingKey};
-pub use notes::{FailedRun, Notes, SecretUse};
+pub use notes::{FailedRun, Name, Notes, SecretUse};
 pub use outbox::Acts;
 pub use poller::{Poller, Reloaded};
 pub use writer::Writer;

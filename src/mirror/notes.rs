@@ -28,11 +28,20 @@ pub struct SecretUse {
     pub rekeyed: Option<(SecretId, SecretId, SecretDigest)>,
 }
 
+/// Who was claimed to be there when authentication failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// A client; `None` stands for all names that are no client's.
+    Client(Option<ClientId>),
+    /// A person; `None` stands for all names that are nobody's.
+    Person(Option<Uuid>),
+}
+
 /// A run of failed authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRun {
-    /// Whose name was used; `None` stands for all names that are nobody's.
-    pub client: Option<ClientId>,
+    /// Whose name was used.
+    pub name: Name,
     /// Where the failure came from that made it one.
     pub network: Network,
     /// When the run became one.
@@ -50,12 +59,12 @@ struct Failures {
 #[derive(Debug, Default)]
 struct Inner {
     uses: Vec<SecretUse>,
-    failures: HashMap<Option<ClientId>, Failures>,
+    failures: HashMap<Name, Failures>,
     runs: Vec<FailedRun>,
 }
 
 /// The notes not yet written. Bounded: one use for each secret and minute, one run for each
-/// registered client and minute, and one for all names that are nobody's.
+/// registered client, each person and minute, and one each for all names that are nobody's.
 #[derive(Debug, Default)]
 pub struct Notes(Mutex<Inner>);
 
@@ -67,15 +76,23 @@ impl Notes {
 
     /// Notes a failed authentication; `client` is `None` unless the name is registered.
     pub fn failed(&self, client: Option<&ClientId>, network: Network, at: Time, request: &str) {
+        self.failed_as(Name::Client(client.cloned()), network, at, request);
+    }
+
+    /// Notes a wrong password; `person` is `None` unless there is such an account.
+    pub fn sign_in_failed(&self, person: Option<Uuid>, network: Network, at: Time, request: &str) {
+        self.failed_as(Name::Person(person), network, at, request);
+    }
+
+    fn failed_as(&self, name: Name, network: Network, at: Time, request: &str) {
         let mut inner = self.inner();
-        let failures = inner.failures.entry(client.cloned()).or_default();
+        let failures = inner.failures.entry(name.clone()).or_default();
         if failures.since.is_none_or(|since| at.since(since) > RUN_WINDOW) {
             *failures = Failures { count: 0, since: Some(at) };
         }
         failures.count = failures.count.saturating_add(1);
         if failures.count == RUN_LENGTH {
-            let client = client.cloned();
-            inner.runs.push(FailedRun { client, network, at, request: request.to_owned() });
+            inner.runs.push(FailedRun { name, network, at, request: request.to_owned() });
         }
     }
 
@@ -132,7 +149,7 @@ mod tests {
         }
         let (_, runs) = notes.take();
         assert_eq!(runs.len(), 1, "{runs:?}");
-        assert_eq!(runs[0].client, Some(client));
+        assert_eq!(runs[0].name, Name::Client(Some(client)));
         assert_eq!(runs[0].at, start + Duration::from_secs(4));
     }
 }

@@ -2,13 +2,17 @@
 //! constant time. Whoever wants the bytes must write `expose`, which a reviewer can search for.
 
 mod client;
+mod code;
 pub mod file;
+mod form;
 mod password;
 mod refresh;
 mod root;
 mod vault;
 
 pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
+pub use code::{code_digest, new_code};
+pub use form::{form_seal_fits, is_browser_mark, new_browser_mark, seal_form};
 pub use password::{Password, WrittenPassword};
 pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};

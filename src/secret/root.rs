@@ -65,6 +65,7 @@ struct Entry {
     applied: Key,
     seal: Key,
     row: Key,
+    form: Key,
 }
 
 /// The set, with the keys that derive from each of its secrets for this issuer.
@@ -99,6 +100,7 @@ impl RootSecrets {
                 applied: key.derive("applied-password", issuer),
                 seal: key.derive("signing-key-seal", issuer),
                 row: key.derive("signing-key-row", issuer),
+                form: key.derive("sign-in-form", issuer),
             });
         }
         let mut entries = entries.into_iter();
@@ -145,6 +147,16 @@ impl RootSecrets {
     /// The key of the MAC by which `apply` recognises a password that it has applied.
     pub fn applied_key(&self, id: SecretId) -> Option<&Key> {
         self.entry(id).map(|entry| &entry.applied)
+    }
+
+    /// The key of the seal on sign-in forms under one root secret.
+    pub(super) fn form_key(&self, id: SecretId) -> Option<&Key> {
+        self.entry(id).map(|entry| &entry.form)
+    }
+
+    /// The key of the seal on new sign-in forms.
+    pub(super) fn current_form_key(&self) -> &Key {
+        &self.sealing().form
     }
 
     /// The key that seals private signing keys.

@@ -78,6 +78,10 @@ pub enum Action {
     UserDeleted,
     /// An operator ended sign-ins.
     SessionsRevoked,
+    /// Somebody failed to sign in as a person again and again.
+    SignInFailedRun,
+    /// A person's authorization was fetched by its client: a family began.
+    FamilyBegun,
     /// An operator took tokens back.
     TokensRevoked,
     /// A refresh token was used that had a successor already: the family was ended.
@@ -127,6 +131,8 @@ impl Action {
             Self::UserPasswordSet => "user_password_set",
             Self::UserDeleted => "user_deleted",
             Self::SessionsRevoked => "sessions_revoked",
+            Self::SignInFailedRun => "sign_in_failed_run",
+            Self::FamilyBegun => "family_begun",
             Self::TokensRevoked => "tokens_revoked",
             Self::FamilyReused => "family_reused",
             Self::FamilyRevoked => "family_revoked",

@@ -8,6 +8,7 @@
 pub mod applied;
 pub mod audit;
 pub mod clients;
+pub mod codes;
 pub mod db;
 pub mod doctor;
 mod error;
@@ -72,6 +73,7 @@ pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
         applied::STATEMENTS,
         audit::STATEMENTS,
         clients::STATEMENTS,
+        codes::STATEMENTS,
         doctor::STATEMENTS,
         families::STATEMENTS,
         instance::STATEMENTS,

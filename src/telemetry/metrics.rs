@@ -36,6 +36,7 @@ struct Requests {
     refreshes: IntCounterVec,
     introspections: IntCounterVec,
     revocations: IntCounterVec,
+    authorizations: IntCounterVec,
     client_auth: Vec<(AuthMethod, IntCounter)>,
     limited: IntCounterVec,
     limited_callers: IntGauge,
@@ -147,6 +148,11 @@ impl Requests {
             revocations: make.counter(
                 "jeton_revocation_requests_total",
                 "Revocation requests by outcome and reason.",
+                &["outcome", "reason"],
+            )?,
+            authorizations: make.counter(
+                "jeton_authorizations_total",
+                "Authorization requests that came to an end, by outcome and reason.",
                 &["outcome", "reason"],
             )?,
             auth: phases.with_label_values(&["auth"]),
@@ -298,6 +304,11 @@ impl Metrics {
     /// Counts an introspection.
     pub fn introspected(&self, decision: &Decision) {
         self.requests.introspections.with_label_values(&ending(decision)).inc();
+    }
+
+    /// Counts an authorization request that came to an end.
+    pub fn authorized(&self, decision: &Decision) {
+        self.requests.authorizations.with_label_values(&ending(decision)).inc();
     }
 
     /// Counts a revocation request.

@@ -67,6 +67,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("josekit", &["keys"]),
     ("openssl", &["keys"]),
     ("aws_lc_rs", &["keys"]),
+    ("askama", &["http"]),
     ("actix_web", &["http", "app", "cli", "hashing"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

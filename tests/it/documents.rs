@@ -151,9 +151,13 @@ async fn what_metadata_says_is_supported_is_what_works() {
     let app = App::start().await;
     let metadata = get(&app, DOCUMENTS[3], &[]).await.json();
     let methods = metadata["token_endpoint_auth_methods_supported"].as_array().unwrap();
-    assert_eq!(methods, &["client_secret_basic", "client_secret_post"]);
+    assert_eq!(methods, &["client_secret_basic", "client_secret_post", "none"]);
     let grants = ["client_credentials", "authorization_code", "refresh_token"];
     assert_eq!(metadata["grant_types_supported"], serde_json::json!(grants));
+    assert_eq!(metadata["response_types_supported"], serde_json::json!(["code"]));
+    assert_eq!(metadata["response_modes_supported"], serde_json::json!(["query"]));
+    assert_eq!(metadata["code_challenge_methods_supported"], serde_json::json!(["S256"]));
+    assert_eq!(metadata["authorization_response_iss_parameter_supported"], true);
     let scopes: Vec<_> = metadata["scopes_supported"].as_array().unwrap().clone();
     assert_eq!(scopes, ["list", "read", "write"]);
     // It follows what operators register.

@@ -15,6 +15,9 @@
 mod apply;
 mod apply_people;
 mod architecture;
+mod authorization;
+mod authorization_code;
+mod authorization_requests;
 mod bearer;
 mod client_authentication;
 mod client_secrets;

@@ -7,7 +7,10 @@ use jeton::http::{Listener, ROUTES};
 use serde_json::{Value, json};
 
 use crate::support::http::{Answer, send};
+use crate::support::sign_in::{PASSWORD, open, redeem, request, with_people};
 use crate::support::{App, SECRET, basic};
+
+const AUTHORIZE: &str = "/oauth2/authorize";
 
 fn document() -> Value {
     let text = include_str!("../../openapi.yaml");
@@ -39,7 +42,7 @@ fn every_route_is_documented_and_everything_documented_is_a_route() {
 fn every_error_code_and_status_of_the_reasons_is_documented() {
     let document = document();
     let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["enum"];
-    let answers = ["token", "introspect", "revoke"]
+    let answers = ["token", "introspect", "revoke", "authorize"]
         .map(|name| &document["paths"][format!("/oauth2/{name}")]["post"]["responses"]);
     let mut used = BTreeSet::new();
     for reason in jeton::domain::Reason::ALL {
@@ -144,10 +147,56 @@ async fn every_answer_of_the_token_endpoint_is_documented() {
 }
 
 #[actix_web::test]
+async fn every_answer_of_the_authorization_endpoint_is_documented() {
+    let settings = "[limits]\nfailures_per_client = \"1/m burst 1\"\n";
+    let app = with_people(settings).await;
+    let document = document();
+    let page = open(&app, &request("spa", &[])).await;
+    check(&document, AUTHORIZE, "get", &page.answer);
+    for (changed, status) in [
+        (("state", "x"), 200),
+        (("scope", "x"), 303),
+        (("client_id", "nobody"), 400),
+        (("redirect_uri", "https://evil.example/"), 400),
+    ] {
+        let request = request("spa", &[changed]);
+        let answer = app.get(&format!("{AUTHORIZE}?{request}")).await;
+        assert_eq!(answer.status, status);
+        check(&document, AUTHORIZE, "get", &answer);
+        let answer = app.post(AUTHORIZE, &[], &request).await;
+        assert_eq!(answer.status, status);
+        check(&document, AUTHORIZE, "post", &answer);
+    }
+    for (password, status) in [(PASSWORD, 303), ("wrong", 400), (PASSWORD, 429)] {
+        let answer = page.allow(&app, "alice", password).await;
+        assert_eq!(answer.status, status);
+        check(&document, AUTHORIZE, "post", &answer);
+    }
+    let large = app.post(AUTHORIZE, &[], &"a".repeat(70_000)).await;
+    assert_eq!(large.status, 413);
+    check(&document, AUTHORIZE, "post", &large);
+    let verb = send(&app.public(), "DELETE", AUTHORIZE, &[], b"").await;
+    check(&document, AUTHORIZE, "get", &verb);
+    // What a client gets for its code is documented too.
+    app.clock.advance(std::time::Duration::from_secs(60));
+    let code = crate::support::sign_in::code(&app, "web", &[]).await;
+    for status in [200, 400] {
+        let answer = redeem(&app, "web", &code, &[]).await;
+        assert_eq!(answer.status, status);
+        check(&document, "/oauth2/token", "post", &answer);
+    }
+    app.running.desk.db.close().await;
+    let answer = page.allow(&app, "alice", PASSWORD).await;
+    assert_eq!(answer.status, 503);
+    check(&document, AUTHORIZE, "post", &answer);
+}
+
+#[actix_web::test]
 async fn every_answer_of_the_documents_and_of_operations_is_documented() {
     let app = App::start().await;
     let document = document();
-    for route in ROUTES {
+    // The authorization endpoint has a test of its own.
+    for route in ROUTES.iter().filter(|route| route.path != AUTHORIZE) {
         let address =
             if route.listener == Listener::Public { app.public() } else { app.operations() };
         for method in route.methods.iter().filter(|method| **method != "POST") {

@@ -9,6 +9,7 @@ use jeton::store::revocations;
 
 use crate::support::http::send;
 use crate::support::refused::{FORM, GRANT, authorized, form, post};
+use crate::support::sign_in::{AUTHORIZE, code, open, redeem, request, with_people};
 use crate::support::{App, OTHER, SECRET, app, basic, http};
 
 const INTROSPECT: &str = "/oauth2/introspect";
@@ -92,6 +93,35 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
         | Reason::RefreshExpired
         | Reason::SubjectDisabled
         | Reason::IssuedBeforeWatermark => changed(app, reason).await,
+        Reason::ClientIdMissing
+        | Reason::RedirectUriMissing
+        | Reason::RedirectUriUnregistered
+        | Reason::AuthorizationNotAllowed
+        | Reason::ResponseTypeMissing
+        | Reason::ResponseTypeUnsupported
+        | Reason::ResponseModeUnsupported
+        | Reason::RequestObjectUnsupported
+        | Reason::RequestUriUnsupported
+        | Reason::ChallengeMissing
+        | Reason::ChallengeMethodUnsupported
+        | Reason::ChallengeMalformed
+        | Reason::LoginRequired => authorize(app, reason).await,
+        Reason::AccessDenied | Reason::SignInFailed | Reason::FormForeign => {
+            let page = open(app, &request("spa", &[])).await;
+            match reason {
+                Reason::AccessDenied => page.submit(app, &[("answer", "deny")]).await,
+                Reason::SignInFailed => page.allow(app, "alice", "a guess").await,
+                _ => page.submit_with(app, &[("answer", "deny")], &[]).await,
+            }
+        }
+        Reason::CodeMissing
+        | Reason::CodeUnknown
+        | Reason::CodeWrongClient
+        | Reason::CodeExpired
+        | Reason::CodeUsed
+        | Reason::RedirectUriMismatch
+        | Reason::PkceMissing
+        | Reason::PkceMismatch => code_of(app, reason).await,
         Reason::SecretUnknown => {
             app.database
                 .change("update client_secrets set pepper_id = 99 where client_id = 'app'")
@@ -162,6 +192,54 @@ async fn changed(app: &App, reason: Reason) -> http::Answer {
     }
     app.beat().await;
     app.refresh(client, &token, "").await
+}
+
+/// An authorization request that is refused for this reason.
+async fn authorize(app: &App, reason: Reason) -> http::Answer {
+    let (client, changed) = match reason {
+        Reason::ClientIdMissing => ("spa", ("client_id", "")),
+        Reason::RedirectUriMissing => ("roaming", ("redirect_uri", "")),
+        Reason::RedirectUriUnregistered => ("spa", ("redirect_uri", "https://evil.example/")),
+        Reason::AuthorizationNotAllowed => ("machine", ("state", "x")),
+        Reason::ResponseTypeMissing => ("spa", ("response_type", "")),
+        Reason::ResponseTypeUnsupported => ("spa", ("response_type", "token")),
+        Reason::ResponseModeUnsupported => ("spa", ("response_mode", "fragment")),
+        Reason::RequestObjectUnsupported => ("spa", ("request", "x")),
+        Reason::RequestUriUnsupported => ("spa", ("request_uri", "x")),
+        Reason::ChallengeMissing => ("spa", ("code_challenge", "")),
+        Reason::ChallengeMethodUnsupported => ("spa", ("code_challenge_method", "")),
+        Reason::ChallengeMalformed => ("spa", ("code_challenge", "x")),
+        _ => ("spa", ("prompt", "none")),
+    };
+    if client == "machine" {
+        let text = "[[client]]\nid = \"machine\"\nsecret = \"correct-horse-battery-staple\"\n\
+                    redirect_uris = [\"https://machine.example.test/cb\"]\n";
+        app.apply(text).await;
+    }
+    app.get(&format!("{AUTHORIZE}?{}", request(client, &[changed]))).await
+}
+
+/// A code that is refused for this reason.
+async fn code_of(app: &App, reason: Reason) -> http::Answer {
+    let code = code(app, "spa", &[]).await;
+    let unknown = format!("jac_{}", "A".repeat(43));
+    let uri = crate::support::sign_in::redirect_uri("spa");
+    match reason {
+        Reason::CodeMissing => redeem(app, "spa", "", &[]).await,
+        Reason::CodeUnknown => redeem(app, "spa", &unknown, &[]).await,
+        Reason::CodeWrongClient => redeem(app, "brief", &code, &[("redirect_uri", &uri)]).await,
+        Reason::CodeExpired => {
+            app.clock.advance(Duration::from_secs(60));
+            redeem(app, "spa", &code, &[]).await
+        }
+        Reason::CodeUsed => {
+            redeem(app, "spa", &code, &[]).await;
+            redeem(app, "spa", &code, &[]).await
+        }
+        Reason::RedirectUriMismatch => redeem(app, "spa", &code, &[("redirect_uri", "")]).await,
+        Reason::PkceMissing => redeem(app, "spa", &code, &[("code_verifier", "")]).await,
+        _ => redeem(app, "spa", &code, &[("code_verifier", "x")]).await,
+    }
 }
 
 /// An introspection request with an access token in place of a credential.
@@ -240,7 +318,7 @@ async fn scope_empty(app: &App) -> http::Answer {
 async fn hold(reason: Reason) {
     let patient = "[clients]\nmax_staleness = \"9999d\"\n";
     let settings = if reason == Reason::SigningUnavailable { patient } else { "" };
-    let app = App::with_apps(settings).await;
+    let app = with_people(settings).await;
     let status = provoke(&app, reason).await;
     assert_eq!(status, reason.public().status, "{reason}");
     // Paths and verbs are refused before there is a token request to count.

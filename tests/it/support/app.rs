@@ -129,6 +129,7 @@ impl App {
         let counters = [
             "jeton_token_requests_total{",
             "jeton_introspections_total{",
+            "jeton_authorizations_total{",
             "jeton_revocation_requests_total{",
         ];
         let ours = |line: &&str| counters.iter().any(|counter| line.starts_with(counter));

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod refused;
 pub mod replica;
 pub mod session;
+pub mod sign_in;
 pub mod verify;
 
 pub use app::App;
