@@ -15,6 +15,13 @@ use crate::secret::{ClientSecret, Password, file};
 /// The API that the demonstration's tokens are for.
 const RESOURCE: &str = "https://api.example.test/";
 
+/// Where the demonstration app would listen. The port is any.
+const CALLBACK: &str = "http://127.0.0.1:8765/cb";
+
+/// The PKCE example of RFC 7636, appendix B: an app draws a verifier of its own for each sign-in.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
 /// The file in the data directory that holds the demonstration client's secret.
 const SECRET_FILE: &str = "demo-client-secret";
 
@@ -72,6 +79,14 @@ secret_file = "{SECRET_FILE}"
 resources = ["{RESOURCE}"]
 default_scopes = ["read"]
 
+[[client]]
+id = "demo-app"
+name = "Demonstration app"
+auth_method = "none"
+grants = ["authorization_code", "refresh_token"]
+redirect_uris = ["{CALLBACK}"]
+resources = ["{RESOURCE}"]
+
 [[user]]
 username = "demo"
 password_file = "{PASSWORD_FILE}"
@@ -108,8 +123,13 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
          Ask about it, and take it back:\n\
          \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {introspect}\n\
          \x20 curl -s -u \"demo:$(cat {secret})\" -d token=TOKEN {revoke}\n\n\
-         The person who can sign in is demo, with this password:\n\
-         \x20 cat {password}\n\n\
+         Sign in as demo, with the password in {password}, by opening this in a browser:\n\
+         \x20 {authorize}?response_type=code&client_id=demo-app&state=x&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}\n\n\
+         It sends you to {CALLBACK}, where nothing listens. With the code in that address:\n\
+         \x20 curl -s -d grant_type=authorization_code -d client_id=demo-app -d code=CODE \\\n\
+         \x20      -d redirect_uri={CALLBACK} -d code_verifier={VERIFIER} {token}\n\n\
+         And with the refresh token in that answer, as often as you like:\n\
+         \x20 curl -s -d grant_type=refresh_token -d client_id=demo-app -d refresh_token=TOKEN {token}\n\n\
          What verifiers need:\n\
          \x20 curl -s {jwks}\n\
          \x20 curl -s {metadata}\n\n\
@@ -118,6 +138,8 @@ pub(super) fn welcome(running: &Running, data_dir: &Path) -> String {
          \x20 curl -s http://{operations}/metrics\n\n\
          Ctrl-C stops it. Everything lies in {data}; delete that to start afresh.\n",
         token = issuer.url("/oauth2/token"),
+        authorize = issuer.url("/oauth2/authorize"),
+        callback = CALLBACK.replace(':', "%3A").replace('/', "%2F"),
         introspect = issuer.url("/oauth2/introspect"),
         revoke = issuer.url("/oauth2/revoke"),
         jwks = issuer.url("/.well-known/jwks.json"),

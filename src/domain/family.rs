@@ -9,6 +9,10 @@ use uuid::Uuid;
 
 use super::{AuthMethod, Client, ClientId, Reason, RefreshRetry, ResourceId, Scopes, Time};
 
+/// How long a family's row is kept after its end. A token of a younger family whose row is not there
+/// was lost by the database.
+pub const RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
 /// One authorization, as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Family {

@@ -1,22 +1,36 @@
 //! Ends an authorization for good: every refresh token of it, and every access token.
 
+use std::time::Duration;
+
+use uuid::Uuid;
+
 use crate::domain::revocation::MARGIN;
-use crate::domain::{Family, Revocation, Target, Time};
+use crate::domain::{Revocation, Target, Time};
 use crate::store::audit::{self, Event};
 use crate::store::{StoreError, families, revocations};
 
+use super::Service;
 use super::rotation::Tools;
 
 /// What ends a family, and why.
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
-    pub family: &'a Family,
+    pub family: Uuid,
     /// What its row says from now on.
     pub why: &'static str,
     /// What the audit trail says.
     pub event: Event<'a>,
     /// So long its access tokens may still be alive.
-    pub longest_token: std::time::Duration,
+    pub longest_token: Duration,
+}
+
+impl Service {
+    /// No access token that is alive now lives longer, whatever was configured when it was issued.
+    pub(super) fn longest_token(&self) -> Duration {
+        let keys = self.mirror.keys();
+        let longest = keys.iter().map(|ring| ring.key.times.longest_token);
+        longest.fold(self.rules.access_token_ttl_max, Ord::max)
+    }
 }
 
 impl Tools {
@@ -25,13 +39,13 @@ impl Tools {
     pub(super) async fn end(&self, ending: &Ending<'_>, now: Time) -> Result<bool, StoreError> {
         let Ending { family, why, event, longest_token } = ending;
         let act = Revocation {
-            target: Target::Family(family.id),
+            target: Target::Family(*family),
             issued_before: Time::from_micros(0),
             expires_at: now + *longest_token + MARGIN,
         };
         let write = || {
             self.db.write(async |tx| {
-                if !families::end_as(tx, family.id, why, now).await? {
+                if !families::end_as(tx, *family, why, now).await? {
                     return Ok(false);
                 }
                 audit::add(tx, event).await?;

@@ -116,6 +116,9 @@ impl Service {
 
 /// The database could not do what was asked of it; whoever asked may try again.
 fn away(error: &StoreError) -> Refusal {
+    if matches!(error, StoreError::Contended) {
+        return Reason::Overloaded.into();
+    }
     tracing::warn!(%error, "the database could not be asked");
     Reason::DatabaseUnavailable.into()
 }

@@ -1,17 +1,15 @@
 //! Spending a code: once, whoever tries at the same time, whatever answer is lost.
 
-use std::sync::Arc;
-
+use serde_json::json;
 use tokio::task::spawn_local;
-use uuid::Uuid;
 
+use super::ending::Ending;
 use super::{Service, away};
-use crate::domain::revocation::MARGIN;
-use crate::domain::{ClientId, Reason, Refusal, RequestId, Revocation, Target, Time};
+use crate::domain::{Reason, Refusal, RequestId, Time};
 use crate::store::audit::{self, Action, Event};
 use crate::store::codes::{self, Code};
 use crate::store::families::{self, Stored};
-use crate::store::{Db, StoreError, revocations, users};
+use crate::store::{StoreError, users};
 
 /// A code that is being redeemed.
 pub(super) struct Redemption<'a> {
@@ -54,7 +52,7 @@ async fn spend(of: &Redemption<'_>, stored: &Stored) -> Result<Spent, StoreError
     let event = Event {
         client: Some(&family.client),
         request: Some(of.request_id.as_str()),
-        detail: serde_json::json!({ "family": family.id, "scope": family.scopes.to_string() }),
+        detail: json!({ "family": family.id, "scope": family.scopes.to_string() }),
         ..Event::new(Action::FamilyBegun, &actor, now)
     };
     let spend = of.service.db.write(async |tx| {
@@ -100,70 +98,23 @@ async fn person_gone(of: &Redemption<'_>, stored: &Stored) -> Refusal {
 /// caller that hangs up drops the request, and must not keep the family alive by that.
 pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
     let Some(family) = code.family else { return Reason::CodeUsed.into() };
-    let service = of.service;
-    let keys = service.mirror.keys();
-    let longest = keys.iter().map(|ring| ring.key.times.longest_token);
-    let longest = longest.fold(service.rules.access_token_ttl_max, Ord::max);
-    let replay = Replay {
-        family,
-        client: code.client.clone(),
-        subject: code.subject,
-        request_id: of.request_id,
-        now: of.now,
-        act: Revocation {
-            target: Target::Family(family),
-            issued_before: Time::from_micros(0),
-            expires_at: of.now + longest + MARGIN,
-        },
-    };
-    let (db, clock) = (service.db.clone(), service.clock.clone());
-    let mirror = Arc::clone(&service.mirror);
+    let (tools, longest_token) = (of.service.tools(), of.service.longest_token());
+    let (client, subject, now) = (code.client.clone(), code.subject, of.now);
+    let request_id = of.request_id;
     let ending = spawn_local(async move {
-        let ended = match replay.end(&db).await {
-            // Doing it again is the same as looking: what has ended is not ended twice.
-            Err(StoreError::Unknown) => replay.end(&db).await,
-            ended => ended,
+        let event = Event {
+            reason: Some(Reason::CodeUsed),
+            client: Some(&client),
+            request: Some(request_id.as_str()),
+            detail: json!({ "family": family, "subject": subject }),
+            ..Event::new(Action::FamilyRevoked, client.as_str(), now)
         };
-        if matches!(ended, Ok(true)) {
-            mirror.acts.wrote(std::slice::from_ref(&replay.act), clock.tick());
-        }
-        ended
+        let why = Reason::CodeUsed.name();
+        tools.end(&Ending { family, why, event, longest_token }, now).await
     });
     match ending.await {
         Ok(Ok(_)) => Reason::CodeUsed.into(),
         Ok(Err(error)) => away(&error),
         Err(_) => Reason::DatabaseUnavailable.into(),
-    }
-}
-
-/// A second use of a code, and what it ends.
-struct Replay {
-    family: Uuid,
-    client: ClientId,
-    subject: Uuid,
-    request_id: RequestId,
-    now: Time,
-    act: Revocation,
-}
-
-impl Replay {
-    /// Ends the family; false if it is over already.
-    async fn end(&self, db: &Db) -> Result<bool, StoreError> {
-        let event = Event {
-            reason: Some(Reason::CodeUsed),
-            client: Some(&self.client),
-            request: Some(self.request_id.as_str()),
-            detail: serde_json::json!({ "family": self.family, "subject": self.subject }),
-            ..Event::new(Action::FamilyRevoked, self.client.as_str(), self.now)
-        };
-        let end = db.write(async |tx| {
-            if !families::end(tx, self.family, Reason::CodeUsed, self.now).await? {
-                return Ok(false);
-            }
-            audit::add(tx, &event).await?;
-            revocations::append(tx, std::slice::from_ref(&self.act)).await?;
-            Ok(true)
-        });
-        end.await
     }
 }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::access_token::{Grant, Session};
 use super::rotation::{Ask, Rotation};
-use super::{AccessToken, Caller, Service, TokenRequest};
+use super::{AccessToken, Caller, Service, TokenRequest, away};
 use crate::domain::decision::Refreshed;
 use crate::domain::family::Move;
 use crate::domain::token::birth_of;
@@ -49,7 +49,7 @@ pub(super) async fn grant(
         has_credential: registered.client.auth_method != AuthMethod::None,
         rules,
         request_id: caller.request_id,
-        longest_token: service.rules.access_token_ttl_max,
+        longest_token: service.longest_token(),
     };
     if narrowed.is_something() {
         service.suits(&ask, &narrowed, registered, now).await?;
@@ -160,7 +160,7 @@ impl Service {
         now: Time,
     ) -> Result<(), Refusal> {
         let stored = families::get(&self.db, ask.token.family).await;
-        let stored = stored.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        let stored = stored.map_err(|error| away(&error))?;
         let Some(family) = stored.map(|stored| stored.family) else { return Ok(()) };
         match ask.decide(&family, now) {
             Move::Rotate | Move::Retry | Move::Heal => narrowed.of(&family, registered).map(drop),

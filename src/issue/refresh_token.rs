@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::ending::Ending;
 use super::rotation::Tools;
-use super::{Caller, Service};
+use super::{Caller, Service, away};
 use crate::domain::decision::Refreshed;
 use crate::domain::session::End;
 use crate::domain::{Client, Decision, Family, Inactive, Reason, Refusal, Time, Verdict};
@@ -53,7 +53,7 @@ impl Service {
         let RefreshToken { family, generation } = token;
         decision.refreshed = Some(Refreshed { family, generation, how: None });
         let stored = families::get(&self.db, family).await;
-        let stored = stored.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        let stored = stored.map_err(|error| away(&error))?;
         let Some(stored) = stored else { return Ok(Err(Inactive::Unknown)) };
         if stored.family.client != client.id {
             return Ok(Err(Inactive::NotForCaller));
@@ -118,12 +118,12 @@ impl Service {
             client: Some(&client.id),
             request: Some(caller.request_id.as_str()),
             detail: json!({ "family": family.id, "subject": family.subject }),
-            ..Event::new(Action::FamilyRevoked, "client", now)
+            ..Event::new(Action::FamilyRevoked, client.id.as_str(), now)
         };
-        let longest_token = self.rules.access_token_ttl_max;
-        let ending = Ending { family: &family, why: End::Client.name(), event, longest_token };
+        let longest_token = self.longest_token();
+        let ending = Ending { family: family.id, why: End::Client.name(), event, longest_token };
         let ended = self.tools().end(&ending, now).await;
-        let ended = ended.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        let ended = ended.map_err(|error| away(&error))?;
         decision.verdict = Some(if ended {
             Verdict::Revoked
         } else {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ending::Ending;
 use super::rotator::Rotator;
 use crate::clock::Clock;
-use crate::domain::family::{Move, Presented, RetryRules};
+use crate::domain::family::{Move, Presented, RETENTION, RetryRules};
 use crate::domain::token::birth_of;
 use crate::domain::{ClientId, Family, Reason, RequestId, Time};
 use crate::mirror::Mirror;
@@ -22,10 +22,6 @@ use crate::store::{Db, StoreError};
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
 const TURNS: usize = 4;
-
-/// How long a family's row is kept after its end. A token of a younger family whose row is not there
-/// was lost by the database.
-pub(super) const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +180,7 @@ impl Tools {
             ..Event::new(Action::FamilyReused, "server", now)
         };
         let (why, longest_token) = (Reason::RefreshReused.name(), ask.longest_token);
-        match self.end(&Ending { family, why, event, longest_token }, now).await {
+        match self.end(&Ending { family: family.id, why, event, longest_token }, now).await {
             Ok(true) => Reason::RefreshReused,
             // Somebody else ended it at the same moment.
             Ok(false) => Reason::RefreshFamilyRevoked,
@@ -220,9 +216,5 @@ fn unknown(token: &RefreshToken, now: Time) -> Reason {
 }
 
 fn away(error: &StoreError) -> Reason {
-    if matches!(error, StoreError::Contended) {
-        return Reason::Overloaded;
-    }
-    tracing::warn!(%error, "a refresh could not be carried out");
-    Reason::DatabaseUnavailable
+    super::away(error).reason
 }

@@ -9,12 +9,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::EVERY;
 use crate::clock::Clock;
 use crate::domain::Time;
+use crate::domain::family::RETENTION;
 use crate::domain::revocation::MARGIN;
 use crate::domain::schedule;
 use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, RingKey};
-use crate::store::{StoreError, codes, revocations};
+use crate::store::{StoreError, codes, families, revocations};
 use crate::telemetry::{Held, Metrics};
 
 /// So many beats lie between two looks for what can be forgotten.
@@ -164,6 +165,7 @@ impl Keeper {
         let db = &self.desk.db;
         emptied("revocations", async || revocations::sweep(db, now - MARGIN).await).await;
         emptied("codes", async || codes::sweep(db, now).await).await;
+        emptied("families", async || families::sweep(db, now - RETENTION).await).await;
     }
 
     /// Writes down what the token path noted.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::db::{Arg, args};
-use super::value::{column, corrupt, readable};
+use super::value::{column, corrupt};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
 use crate::domain::{ClientId, Family, Reason, ResourceId, Scopes, Time};
@@ -41,19 +41,10 @@ statements! {
                    scopes, authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
                    key_thumbprint, user_agent, network";
     FAMILY_END on Both =
-        "update families set revoked_at = $2, ended_by = $3, attempt = $4
+        "update families set revoked_at = $2, ended_by = $3, attempt = $4, ends_at = $2
          where id = $1 and revoked_at is null and ends_at > $2";
     FAMILIES_SUSPEND on Both =
         "update families set suspended_at = $2 where subject = $1 and revoked_at is null";
-    FAMILIES_LIST on Both =
-        "select id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
-                authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
-                key_thumbprint, user_agent, network
-         from families
-         where (cast($1 as text) is null or client_id = $1)
-           and ($2 = false or subject = $3)
-           and id > $4
-         order by id limit $5";
     FAMILIES_SWEEP on Both =
         "delete from families where id in (
              select id from families where ends_at < $1 order by ends_at limit $2)";
@@ -227,7 +218,7 @@ impl Advance {
     }
 }
 
-/// Takes a family back for good; false if it is over already.
+/// Takes a family back for good, and lets its row go in time; false if it is over already.
 pub async fn end(tx: &mut Tx, id: Uuid, why: Reason, now: Time) -> Result<bool, StoreError> {
     end_as(tx, id, why.name(), now).await
 }
@@ -241,24 +232,6 @@ pub async fn end_as(tx: &mut Tx, id: Uuid, why: &str, now: Time) -> Result<bool,
 /// Suspends what a person authorized, since then, or lets it go on; says how many.
 pub async fn suspend(tx: &mut Tx, subject: Uuid, since: Option<Time>) -> Result<u64, StoreError> {
     tx.run(&FAMILIES_SUSPEND, args![subject, since.map(Time::micros)]).await
-}
-
-/// A page of families, by their births: of one client, of one person, or of both.
-pub async fn list(
-    db: &Db,
-    client: Option<&ClientId>,
-    subject: Option<Uuid>,
-    after: Uuid,
-    most: u32,
-) -> Result<Vec<Stored>, StoreError> {
-    let args = args![
-        client.map(ClientId::as_str),
-        subject.is_some(),
-        subject.unwrap_or_default(),
-        after,
-        i64::from(most),
-    ];
-    Ok(readable(db.all::<Row>(&FAMILIES_LIST, args).await?))
 }
 
 /// Deletes a few families that ended before then; says how many.

@@ -31,7 +31,7 @@ statements! {
            and id < $6
            and revoked_at is null and ends_at > $7";
     SESSIONS_END on Both =
-        "update families set revoked_at = $10, ended_by = $11, attempt = $12
+        "update families set revoked_at = $10, ended_by = $11, attempt = $12, ends_at = $10
          where revoked_at is null and id in (
              select id
              from families
@@ -44,7 +44,7 @@ statements! {
              order by id limit $9)
          returning id";
     SESSIONS_END_OF on Both =
-        "update families set revoked_at = $2, ended_by = $3, attempt = $4
+        "update families set revoked_at = $2, ended_by = $3, attempt = $4, ends_at = $2
          where subject = $1 and revoked_at is null and ends_at > $2";
     SESSIONS_LIVE on Both =
         "select subject, count(*)
