@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::access_token::{Grant, Session};
 use super::redemption::{Redemption, redeem, replayed};
 use super::{AccessToken, Caller, Service, TokenRequest, away};
+use crate::domain::decision::Refreshed;
 use crate::domain::{
     Challenge, Decision, Facts, Family, GrantType, Reason, Refusal, ResourceId, Time, TokenId,
 };
@@ -46,6 +47,8 @@ pub(super) async fn grant(
     let subject = code.subject.to_string();
     let grant = granted(&code, registered, offer, &stored, &subject)?;
     let mut token = service.issue(grant, now, decision)?;
+    let family = stored.family.id;
+    decision.refreshed = Some(Refreshed { family, generation: 0, how: None });
     if registered.client.grants.contains(&GrantType::RefreshToken) {
         let first = RefreshToken { family: stored.family.id, generation: 0 };
         token.refresh_token = Some(first.seal(&service.secrets.now()));
