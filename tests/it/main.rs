@@ -46,6 +46,7 @@ mod reasons;
 mod refresh;
 mod refresh_model;
 mod refresh_race;
+mod refresh_storage;
 mod refresh_tokens;
 mod replicas;
 mod revocation;

@@ -72,9 +72,10 @@ async fn metrics_count_what_happened_and_never_what_a_caller_named() {
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4");
     assert_eq!(answer.header("cache-control"), "no-store");
     let text = String::from_utf8(answer.body).unwrap();
-    let granted = text
-        .lines()
-        .find(|line| line.starts_with("jeton_token_requests_total{") && line.contains("granted"));
+    let granted = text.lines().find(|line| {
+        line.starts_with("jeton_token_requests_total{grant_type=\"client_credentials\"")
+            && line.contains("granted")
+    });
     assert!(granted.is_some_and(|line| line.ends_with(" 3")), "{text}");
     assert!(!text.contains("made-up") && !text.contains("BREW") && !text.contains("\"app\""));
     assert_eq!(app.refusals("client_unknown").await, 1.0);

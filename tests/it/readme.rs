@@ -51,8 +51,10 @@ fn every_file_of_the_readme_is_accepted() {
     let files = blocks("toml");
     let (clients, settings): (Vec<_>, Vec<_>) =
         files.iter().partition(|file| file.contains("[[client]]"));
-    assert_eq!((clients.len(), settings.len()), (1, 1));
-    jeton::manage::apply::ApplyFile::parse(clients[0], Path::new(".")).unwrap();
+    assert_eq!((clients.len(), settings.len()), (2, 1));
+    for file in clients {
+        jeton::manage::apply::ApplyFile::parse(file, Path::new(".")).unwrap();
+    }
     let directory = tempfile::tempdir().unwrap();
     let url = directory.path().join("url");
     std::fs::write(&url, "postgres://localhost/jeton").unwrap();

@@ -1,0 +1,91 @@
+//! What a family costs on disk: a refresh changes its row in place and no index, and the row stays as
+//! small as it began.
+
+use std::time::Duration;
+
+use jeton::domain::ClientId;
+use jeton::store::families::{self, Advance};
+use jeton::store::{Db, audit};
+use rand::seq::SliceRandom;
+use uuid::Uuid;
+
+use crate::support::session::{random_id, signed_in};
+use crate::support::{App, database};
+
+const FAMILIES: usize = 1_000;
+const ROUNDS: u32 = 30;
+
+/// Families as sign-ins leave them, with what a browser calls itself.
+async fn begin(app: &App) -> Vec<Uuid> {
+    let now = app.clock.now();
+    let all: Vec<Uuid> = (0..FAMILIES).map(|_| audit::row_id(now)).collect();
+    let begin = app.running.desk.db.write(async |tx| {
+        for id in &all {
+            let mut stored = signed_in("spa", random_id(), *id, now);
+            stored.user_agent = Some("M".repeat(100));
+            stored.network = Some("203.0.113.0/24".to_owned());
+            families::add(tx, &stored).await?;
+        }
+        Ok(())
+    });
+    begin.await.unwrap();
+    all
+}
+
+async fn refresh(app: &App, db: &Db, all: &[Uuid], from: u32) {
+    let step = |id: &Uuid| Advance {
+        id: *id,
+        from,
+        to: from + 1,
+        now: app.clock.now(),
+        attempt: rand::random(),
+        client: ClientId::parse("spa").unwrap(),
+        key_thumbprint: None,
+    };
+    // Those who refresh at the same moment did not sign in at the same moment.
+    let mut all = all.to_vec();
+    all.shuffle(&mut rand::rng());
+    for some in all.chunks(64) {
+        let steps: Vec<_> = some.iter().map(step).collect();
+        assert_eq!(families::advance_many(db, &steps).await.unwrap().len(), some.len());
+    }
+}
+
+#[actix_web::test]
+async fn a_refresh_touches_no_index_and_a_family_stays_small() {
+    if database::server().is_none() {
+        // Only Postgres makes a new version of a row for each change of it.
+        println!("on SQLite a row is changed where it lies");
+        return;
+    }
+    let app = App::with_apps("").await;
+    let all = begin(&app).await;
+    let db = &app.running.desk.db;
+    for from in 0..ROUNDS {
+        refresh(&app, db, &all, from).await;
+    }
+    // Sessions tell the statistics a second after their last transaction.
+    let sum = "select concat(n_tup_upd, ' ', n_tup_hot_upd) from pg_stat_user_tables
+               where relname = 'families'";
+    let expected = FAMILIES as u64 * u64::from(ROUNDS);
+    let mut counted = (0, 0);
+    for _ in 0..100 {
+        let text = app.database.sql(sum).remove(0);
+        let (updates, hot) = text.split_once(' ').unwrap();
+        counted = (updates.parse().unwrap(), hot.parse().unwrap());
+        if counted.0 >= expected {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (updates, hot) = counted;
+    assert_eq!(updates, expected);
+    assert!(hot * 100 >= updates * 99, "{hot} of {updates} without an index");
+
+    let average =
+        "select cast(cast(avg(pg_column_size(families.*)) as bigint) as text) from families";
+    let bytes: u64 = app.database.sql(average).remove(0).parse().unwrap();
+    assert!(bytes <= 400, "{bytes} bytes in a row");
+    println!("{hot} of {updates} changes touched no index; a row has {bytes} bytes");
+    app.stop().await;
+}
