@@ -111,14 +111,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits)?);
     let self_check = SelfCheck::default();
-    let shared = Data::new(Shared {
-        service: Arc::clone(&service),
-        policy: desk.policy.clone(),
-        metrics,
-        proxies: Proxies::new(settings.server.trusted_proxies.clone()),
-        self_check: self_check.clone(),
-        metadata: ArcSwapOption::empty(),
-    });
+    let shared = shared(&service, &desk, metrics, &settings, &self_check);
     let public_handle = servers::public(listener, &shared, &health, &settings.server)?;
     let path = format!("{}/.well-known/jwks.json", issuer.path());
     health.answers(jobs::listener_answers(public, &path, &self_check).await);
@@ -197,6 +190,23 @@ impl Running {
         }
         Exit::Failed("a task that keeps memory fresh stopped; this is a defect".to_owned())
     }
+}
+
+fn shared(
+    service: &Arc<Service>,
+    desk: &Desk,
+    metrics: Arc<Metrics>,
+    settings: &Settings,
+    self_check: &SelfCheck,
+) -> Data<Shared> {
+    Data::new(Shared {
+        service: Arc::clone(service),
+        policy: desk.policy.clone(),
+        metrics,
+        proxies: Proxies::new(settings.server.trusted_proxies.clone()),
+        self_check: self_check.clone(),
+        metadata: ArcSwapOption::empty(),
+    })
 }
 
 /// Names the clients whose key line was taken out of the configuration while they still use it.

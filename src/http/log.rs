@@ -72,6 +72,15 @@ pub async fn observe<B: MessageBody>(
     Ok(response)
 }
 
+/// What is known of a request besides its answer.
+struct About<'a> {
+    trace: Option<&'a str>,
+    /// Where it came from, if that was asked already.
+    network: Option<Network>,
+    reason: Option<&'static str>,
+    budget: Option<&'static str>,
+}
+
 struct Line<'a> {
     id: RequestId,
     method: &'static str,
@@ -98,26 +107,36 @@ impl Line<'_> {
             tracing::debug!(request = id, trace, method, route, status, micros, "answered");
             return;
         }
-        let reason = extensions.get::<Reason>().map(|reason| reason.name());
-        let budget = extensions.get::<Spent>().map(|spent| spent.budget.name());
-        let network = extensions.get::<Network>().copied();
-        let network = network.unwrap_or_else(|| shared.proxies.caller(request));
-        let network = tracing::field::display(network);
-        let Some(decision) = decision else {
-            tracing::info!(
-                request = id,
-                trace,
-                network,
-                method,
-                route,
-                status,
-                reason,
-                budget,
-                micros,
-                "answered"
-            );
-            return;
+        let about = About {
+            trace,
+            network: extensions.get::<Network>().copied(),
+            reason: extensions.get::<Reason>().map(|reason| reason.name()),
+            budget: extensions.get::<Spent>().map(|spent| spent.budget.name()),
         };
+        let network = about.network.unwrap_or_else(|| shared.proxies.caller(request));
+        let network = tracing::field::display(network);
+        let About { reason, budget, .. } = about;
+        if let Some(decision) = decision {
+            return self.decided(decision, &about, network);
+        }
+        tracing::info!(
+            request = id,
+            trace,
+            network,
+            method,
+            route,
+            status,
+            reason,
+            budget,
+            micros,
+            "answered"
+        );
+    }
+
+    fn decided(&self, decision: &Decision, about: &About<'_>, network: impl tracing::Value) {
+        let Line { id, method, route, status, micros } = self;
+        let About { trace, reason, budget, .. } = about;
+        let id = id.as_str();
         let granted = decision.granted.as_ref();
         let token = decision.token.as_ref();
         let refreshed = decision.refreshed;

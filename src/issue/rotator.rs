@@ -107,7 +107,9 @@ async fn take(db: &Db, group: Vec<Waiting>) {
         Ok(taken) => taken.into_iter().map(|family| (family.attempt, family)).collect(),
         // It happened, or it did not; or there is no database now, for one as little as for all.
         Err(StoreError::Unknown | StoreError::Unavailable(_)) => {
-            callers.into_iter().for_each(|caller| drop(caller.send(Err(StoreError::Unknown))));
+            for caller in callers {
+                let _ = caller.send(Err(StoreError::Unknown));
+            }
             return;
         }
         Err(error) => {

@@ -405,7 +405,7 @@ pub struct Held {
     pub key_troubles: usize,
 }
 
-fn count_known<T: PartialEq>(known: &[(T, IntCounter)], one: T) {
+fn count_known<T: PartialEq + Copy>(known: &[(T, IntCounter)], one: T) {
     if let Some((_, counter)) = known.iter().find(|(other, _)| *other == one) {
         counter.inc();
     }

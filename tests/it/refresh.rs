@@ -269,7 +269,8 @@ async fn no_refresh_moves_the_end_of_a_family_and_no_access_token_outlives_it() 
         app.advance(Duration::from_secs(9 * 86_400)).await;
         token = next(&app.refresh("web", &token, "").await);
     }
-    app.advance(end.since(app.clock.now()) - Duration::from_secs(60)).await;
+    let left = end.since(app.clock.now());
+    app.advance(left.checked_sub(Duration::from_secs(60)).unwrap()).await;
     let answer = app.refresh("web", &token, "").await;
     assert_eq!(answer.json()["expires_in"], 60);
     app.clock.advance(Duration::from_secs(60));
