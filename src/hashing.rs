@@ -57,7 +57,8 @@ pub fn fit(phc: &str) -> Result<(), UnfitHash> {
     if params.m_cost() < 19_456 || params.t_cost() < 2 {
         return Err(UnfitHash::Weak);
     }
-    if params.m_cost() > 1 << 20 || params.t_cost() > 16 || params.p_cost() > 16 {
+    // Each attempt at the account costs this much, and shows by its time that there is one.
+    if params.m_cost() > 1 << 17 || params.t_cost() > 8 || params.p_cost() > 8 {
         return Err(UnfitHash::Costly);
     }
     Ok(())

@@ -136,8 +136,8 @@ impl Users {
                 show_enabled(global, desk.enable_user(&username, now).await?)
             }
             Self::SetPassword { username, password, keep_sessions } => {
-                let password = password.read()?;
-                let set = desk.set_password(&username, password, keep_sessions, now).await?;
+                let set =
+                    desk.set_password(&username, password.read()?, keep_sessions, now).await?;
                 show_password(global, &set)
             }
             Self::Delete { username } => {

@@ -96,6 +96,9 @@ pub struct Facts {
     /// Its birth: the birth of its family, or its own if it has none. A watermark is compared with
     /// this and not with the last refresh, or whoever refreshes in time is never logged out.
     pub birth: Time,
+    /// Its own birth: what a resource's watermark is compared with, since an authorization may cover
+    /// other resources too.
+    pub issued: Time,
     /// The authorization it descends from.
     pub family: Option<Uuid>,
     /// Whom it is about.
@@ -151,6 +154,7 @@ impl Revoked {
     /// Why a token was taken back, if it was.
     pub fn verdict(&self, token: &Facts) -> Option<Inactive> {
         let before = |mark: Option<&Watermark>| mark.is_some_and(|m| token.birth < m.issued_before);
+        let itself = |mark: &Watermark| token.issued < mark.issued_before;
         if self.keys.contains_key(&token.kid) {
             return Some(Inactive::KeyCompromised);
         }
@@ -163,7 +167,7 @@ impl Revoked {
         let marked = before(self.everything.as_ref())
             || before(self.subjects.get(&token.subject))
             || before(self.clients.get(&token.client))
-            || before(self.resources.get(&token.resource));
+            || self.resources.get(&token.resource).is_some_and(itself);
         marked.then_some(Inactive::BeforeWatermark)
     }
 

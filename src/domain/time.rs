@@ -11,6 +11,9 @@ use time::format_description::well_known::Rfc3339;
 pub struct Time(i64);
 
 impl Time {
+    /// Later than everything.
+    pub const END: Time = Time(i64::MAX);
+
     /// The instant that lies `micros` microseconds after 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

@@ -53,6 +53,7 @@ impl<'a> AccessClaims<'a> {
         let id = TokenId::parse(&self.jti)?;
         Some(Facts {
             id,
+            issued: id.birth(self.iat),
             birth: self.sid.and_then(birth_of).unwrap_or_else(|| id.birth(self.iat)),
             family: self.sid,
             subject: self.sub.clone().into_owned(),

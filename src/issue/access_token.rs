@@ -7,9 +7,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Service;
-use crate::domain::{Client, Decision, Granted, Reason, Refusal, Scopes, Time, TokenId};
+use crate::domain::{
+    Client, Decision, Granted, Reason, Refusal, ResourceId, Scopes, Time, TokenId,
+};
 use crate::keys::TokenType;
-use crate::mirror::Offer;
+use crate::mirror::{Offer, Registered};
 use crate::secret::TokenText;
 
 /// Room for the claims of a usual token, in bytes.
@@ -73,7 +75,37 @@ struct Claims<'a> {
     scope: &'a str,
 }
 
+/// The resource of a token for which none is named, of those that an authorization covers: the only
+/// one, or the client's default.
+pub(super) fn usual_resource<'a>(
+    covered: &[ResourceId],
+    registered: &'a Registered,
+) -> Result<&'a Offer, Refusal> {
+    let chosen = match covered {
+        [only] => Some(only),
+        _ => registered.client.default_resource().filter(|id| covered.contains(id)),
+    };
+    let chosen = chosen.ok_or(Reason::ResourceMissing)?;
+    Ok(registered.offer(chosen).ok_or(Reason::ResourceUnknown)?)
+}
+
+/// What of an authorization's scopes belongs to one resource, and the client may still have.
+pub(super) fn usual_scopes(covered: &Scopes, offer: &Offer) -> Result<Scopes, Refusal> {
+    let scopes = covered.intersection(&offer.allowed);
+    if scopes.is_empty() && offer.has_scopes {
+        return Err(Reason::ScopeEmpty.into());
+    }
+    Ok(scopes)
+}
+
 impl Service {
+    /// Whether there is a key that can sign for a client now: to be asked before anything is spent.
+    pub(super) fn can_sign(&self, client: &Client, now: Time) -> Result<(), Refusal> {
+        let line = client.algorithm.or_else(|| self.default_algorithm(now));
+        let signs = line.is_some_and(|line| self.mirror.keys().can_sign(line, now));
+        if signs { Ok(()) } else { Err(Reason::SigningUnavailable.into()) }
+    }
+
     /// Signs a token for what was granted, or refuses rather than sign with a wrong key.
     pub(super) fn issue(
         &self,

@@ -8,7 +8,7 @@
 
 use uuid::Uuid;
 
-use super::access_token::{Grant, Session};
+use super::access_token::{Grant, Session, usual_resource, usual_scopes};
 use super::redemption::{Redemption, redeem, replayed};
 use super::{AccessToken, Caller, Service, TokenRequest, away};
 use crate::domain::decision::Refreshed;
@@ -104,6 +104,7 @@ fn still_counts(service: &Service, code: &Code, registered: &Registered) -> Resu
     let facts = |resource: &ResourceId| Facts {
         id: TokenId::new(code.authenticated_at, rand::random()),
         birth: code.authenticated_at,
+        issued: code.authenticated_at,
         family: None,
         subject: code.subject.to_string(),
         client: code.client.as_str().to_owned(),
@@ -126,12 +127,7 @@ fn resource<'a>(
 ) -> Result<&'a Offer, Refusal> {
     let covered = |id: &ResourceId| code.resources.contains(id);
     let Some((first, others)) = named.split_first() else {
-        let chosen = match code.resources.as_slice() {
-            [only] => Some(only),
-            _ => registered.client.default_resource().filter(|id| covered(id)),
-        };
-        let chosen = chosen.ok_or(Reason::ResourceMissing)?;
-        return Ok(registered.offer(chosen).ok_or(Reason::ResourceUnknown)?);
+        return usual_resource(&code.resources, registered);
     };
     let parse = |text: &&str| ResourceId::parse(text).map_err(|_| Reason::ResourceMalformed);
     let first = parse(first)?;
@@ -158,7 +154,7 @@ fn family(service: &Service, code: &Code, registered: &Registered, now: Time) ->
     };
     Stored {
         family: Family {
-            id: new_family(now),
+            id: new_family(code.authenticated_at),
             generation: 0,
             rotated_at: now,
             attempt: rand::random(),
@@ -179,9 +175,10 @@ fn family(service: &Service, code: &Code, registered: &Registered, now: Time) ->
     }
 }
 
-/// The name of a family that is born now.
-fn new_family(now: Time) -> Uuid {
-    audit::row_id(now)
+/// The name of a family, whose time is its birth: when the person allowed it, not when its client
+/// fetched it. What was taken back in between does not come to life by being fetched late.
+fn new_family(authenticated_at: Time) -> Uuid {
+    audit::row_id(authenticated_at)
 }
 
 /// What the access token grants: of what was allowed, what is of this resource and what the client
@@ -193,10 +190,7 @@ fn granted<'a>(
     stored: &Stored,
     subject: &'a str,
 ) -> Result<Grant<'a>, Refusal> {
-    let scopes = code.scopes.intersection(&offer.allowed);
-    if scopes.is_empty() && offer.has_scopes {
-        return Err(Reason::ScopeEmpty.into());
-    }
+    let scopes = usual_scopes(&code.scopes, offer)?;
     let limited_by = if scopes == code.scopes { Vec::new() } else { vec!["resource"] };
     let Family { id, authenticated_at, ends_at, .. } = stored.family;
     let session = Some(Session { family: id, authenticated_at, ends_at });

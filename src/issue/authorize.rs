@@ -17,6 +17,7 @@ use crate::domain::{
 use crate::mirror::{Directory, Offer, Registered};
 use crate::secret::{TokenText, code_digest, new_code};
 use crate::store::codes::{self, Code};
+use crate::store::users::{self, PasswordHash};
 use crate::store::{Db, StoreError};
 
 /// How long a client may take to redeem its code: the browser's way back, and no more.
@@ -183,19 +184,36 @@ impl Service {
         };
         let text = new_code();
         let digest = code_digest(&text).ok_or(Refusal::from(Reason::Overloaded))?;
-        keep(&self.db, &digest, &code).await.map_err(|error| away(&error))?;
+        let kept = keep(&self.db, &digest, &code, &person.hash).await;
+        // The password was changed while it was checked, or the account was switched off.
+        if !kept.map_err(|error| away(&error))? {
+            return Err(Reason::SignInFailed.into());
+        }
         decision.verdict = Some(Verdict::Authorized);
         Ok(text)
     }
 }
 
-/// Stores a code. If the answer is lost it is stored once more: a row that is there already is ours,
-/// since nobody else has the same 256 random bits.
-async fn keep(db: &Db, digest: &[u8; 32], code: &Code) -> Result<(), StoreError> {
-    let add = || db.write(async |tx| codes::add(tx, digest, code).await);
+/// Stores a code, if what the person proved themselves by still opens the account. If the answer is
+/// lost it is stored once more: a row that is there already is ours, since nobody else has the same
+/// 256 random bits.
+async fn keep(
+    db: &Db,
+    digest: &[u8; 32],
+    code: &Code,
+    proof: &PasswordHash,
+) -> Result<bool, StoreError> {
+    let add = || {
+        db.write(async |tx| {
+            if !users::still_opens(tx, code.subject, proof).await? {
+                return Ok(false);
+            }
+            codes::add(tx, digest, code).await.map(|()| true)
+        })
+    };
     match add().await {
         Err(StoreError::Unknown) => match add().await {
-            Err(StoreError::Conflict) => Ok(()),
+            Err(StoreError::Conflict) => Ok(true),
             outcome => outcome,
         },
         outcome => outcome,
@@ -204,7 +222,8 @@ async fn keep(db: &Db, digest: &[u8; 32], code: &Code) -> Result<(), StoreError>
 
 /// What a browser calls itself, cut short, and without what could bend a terminal.
 fn shown_agent(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(USER_AGENT).collect()
+    let turns = |c: &char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    text.chars().filter(|c| !c.is_control() && !turns(c)).take(USER_AGENT).collect()
 }
 
 /// Where the answer goes: a registered redirect URI (RFC 6749 §3.1.2.3), or the only one that there

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::access_token::{Grant, Session};
+use super::access_token::{Grant, Session, usual_resource, usual_scopes};
 use super::rotation::{Ask, Rotation};
 use super::{AccessToken, Caller, Service, TokenRequest, away};
 use crate::domain::decision::Refreshed;
@@ -51,7 +51,10 @@ pub(super) async fn grant(
         request_id: caller.request_id,
         longest_token: service.longest_token(),
     };
-    if narrowed.is_something() {
+    service.can_sign(&registered.client, now)?;
+    // As long as a registration is older than the family, what the family was given it still covers.
+    let birth = birth_of(token.family).ok_or(Reason::RefreshMalformed)?;
+    if narrowed.is_something() || birth < registered.changed_at {
         service.suits(&ask, &narrowed, registered, now).await?;
     }
     let Rotation { family, how } = service.rotate(ask).await?;
@@ -96,13 +99,14 @@ impl Narrowed {
         let covers = |asked: &ResourceId| {
             family.resources.iter().any(|one| one.lookup_key() == asked.lookup_key())
         };
-        let resource = match &self.resource {
-            Some(asked) if covers(asked) => asked,
+        let offer = match &self.resource {
+            Some(asked) if covers(asked) => {
+                registered.offer(asked).ok_or(Reason::ResourceUnknown)?
+            }
             Some(_) => return Err(Reason::ResourceUnknown.into()),
-            None => family.resources.first().ok_or(Reason::ResourceMissing)?,
+            None => usual_resource(&family.resources, registered)?,
         };
-        let offer = registered.offer(resource).ok_or(Reason::ResourceUnknown)?;
-        let allowed = family.scopes.intersection(&offer.allowed);
+        let allowed = usual_scopes(&family.scopes, offer)?;
         match &self.scopes {
             None => Ok((offer, allowed)),
             Some(asked) if asked.is_subset(&allowed) => Ok((offer, asked.clone())),
@@ -137,6 +141,7 @@ impl Service {
         let facts = Facts {
             id: TokenId::new(birth, [0; 9]),
             birth,
+            issued: birth,
             family: Some(family),
             subject: String::new(),
             client: client.id.to_string(),

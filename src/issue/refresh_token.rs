@@ -113,16 +113,20 @@ impl Service {
                 return Ok(());
             }
         };
-        let now = self.clock.now();
-        let event = Event {
-            client: Some(&client.id),
-            request: Some(caller.request_id.as_str()),
-            detail: json!({ "family": family.id, "subject": family.subject }),
-            ..Event::new(Action::FamilyRevoked, client.id.as_str(), now)
-        };
-        let longest_token = self.longest_token();
-        let ending = Ending { family: family.id, why: End::Client.name(), event, longest_token };
-        let ended = self.tools().end(&ending, now).await;
+        let (tools, longest_token) = (self.tools(), self.longest_token());
+        let (client, request_id, now) = (client.id.clone(), caller.request_id, self.clock.now());
+        // A page that is left says good-bye and hangs up: the end must come all the same.
+        let ending = tokio::task::spawn_local(async move {
+            let event = Event {
+                client: Some(&client),
+                request: Some(request_id.as_str()),
+                detail: json!({ "family": family.id, "subject": family.subject }),
+                ..Event::new(Action::FamilyRevoked, client.as_str(), now)
+            };
+            let (family, why) = (family.id, End::Client.name());
+            tools.end(&Ending { family, why, event, longest_token }, now).await
+        });
+        let ended = ending.await.map_err(|_| Reason::DatabaseUnavailable)?;
         let ended = ended.map_err(|error| away(&error))?;
         decision.verdict = Some(if ended {
             Verdict::Revoked

@@ -21,7 +21,10 @@ use crate::store::{Db, StoreError};
 
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
-const TURNS: usize = 4;
+const TURNS: u64 = 6;
+
+/// After so long a client is told to come again. It would not wait much longer.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,11 +95,18 @@ pub(super) struct Tools {
 impl Tools {
     /// Carries the rule out. It must run to its end whether or not anybody waits for the answer.
     pub(super) async fn rotate(self, ask: Ask) -> Result<Rotation, Reason> {
-        let generation = ask.token.generation;
+        let (generation, began) = (ask.token.generation, self.clock.tick());
         let mut next = Step { from: generation, how: How::Rotated };
         // The marks of attempts that may have been committed without our knowing.
         let mut doubts = Vec::new();
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
+            if self.clock.elapsed(began) > PATIENCE {
+                break;
+            }
+            // Whoever has to come again gives others, who may hold the row, a moment.
+            if turn > 0 {
+                tokio::time::sleep(Duration::from_millis(5 * turn)).await;
+            }
             let now = self.clock.now();
             let attempt: i64 = rand::random();
             match self.advance(&ask, &next, attempt, now).await {

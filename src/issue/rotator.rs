@@ -83,11 +83,13 @@ impl Rotator {
     }
 }
 
-/// The first step of each family in the order of their ids, so that two replicas never wait for each
-/// other crosswise; and what is left over.
+/// One of each that ask for the same, in the order of the families' ids, so that two replicas never
+/// wait for each other crosswise; and what is left over. Another client's step does not take the
+/// place of the right one: of two for one family the statement itself finds at most one to be right.
 fn one_of_each(all: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut seen = HashSet::new();
-    let (mut first, again): (Vec<_>, Vec<_>) = all.partition(|(step, _)| seen.insert(step.id));
+    let same = |step: &Advance| (step.id, step.from, step.client.clone());
+    let (mut first, again): (Vec<_>, Vec<_>) = all.partition(|(step, _)| seen.insert(same(step)));
     first.sort_by_key(|(step, _)| step.id);
     (first, again)
 }
@@ -114,9 +116,10 @@ async fn take(db: &Db, group: Vec<Waiting>) {
         }
         Err(error) => {
             tracing::warn!(%error, refreshes = steps.len(), "refreshes could not go together");
-            for (step, caller) in steps.iter().zip(callers) {
+            let alone = steps.iter().zip(callers).map(async |(step, caller)| {
                 let _ = caller.send(families::advance(db, step).await);
-            }
+            });
+            futures_util::future::join_all(alone).await;
             return;
         }
     };

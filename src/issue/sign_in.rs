@@ -29,12 +29,14 @@ impl fmt::Debug for Credentials {
 }
 
 /// Somebody who proved who they are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SignedIn {
     /// Who it is.
     pub subject: Uuid,
     /// When it was proved.
     pub at: Time,
+    /// What proved it: it must still open the account when what they allow is stored.
+    pub(super) hash: PasswordHash,
 }
 
 impl Service {
@@ -73,19 +75,28 @@ impl Service {
         let (Some(account), Some(stored)) = (account, stored) else {
             return Err(Reason::SignInFailed.into());
         };
-        self.hash_anew(account.user.id, &stored, password).await;
-        Ok(SignedIn { subject: account.user.id, at: now })
+        let hash = self.hash_anew(account.user.id, stored, password).await;
+        Ok(SignedIn { subject: account.user.id, at: now, hash })
     }
 
-    /// Brings a hash up to today's parameters. It is no reason to keep somebody out if that fails.
-    async fn hash_anew(&self, person: Uuid, old: &PasswordHash, password: Zeroizing<String>) {
+    /// Brings a hash to today's parameters; returns the one that is stored then. It is no reason to
+    /// keep somebody out if that fails.
+    async fn hash_anew(
+        &self,
+        person: Uuid,
+        old: PasswordHash,
+        password: Zeroizing<String>,
+    ) -> PasswordHash {
         if !Hashing::is_outdated(&old.0) {
-            return;
+            return old;
         }
-        let Ok(new) = self.hashing.hash(password).await.map(PasswordHash) else { return };
-        let done = self.db.write(async |tx| users::rehash(tx, person, old, &new).await).await;
-        if let Err(error) = done {
-            tracing::warn!(%error, "a password could not be hashed anew; trying at the next sign-in");
+        let Ok(new) = self.hashing.hash(password).await.map(PasswordHash) else { return old };
+        match self.db.write(async |tx| users::rehash(tx, person, &old, &new).await).await {
+            Ok(()) => new,
+            Err(error) => {
+                tracing::warn!(%error, "a password could not be hashed anew; next time");
+                old
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::secret::{CHOSEN_HINT, SecretId};
 use crate::store::audit::{self, Action, Event};
 use crate::store::keys as rows;
 use crate::store::versions::{self, Part};
-use crate::store::{StoreError, Tx, revocations, root_secrets, secrets};
+use crate::store::{StoreError, Tx, instance, revocations, root_secrets, secrets};
 
 /// How long a kind of verifier goes on to accept what a stolen key signs.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -161,7 +161,11 @@ impl Desk {
         let event = Event::new(Action::RootSecretCompromised, &self.actor, now);
         let detail = json!({ "id": id.0, "keys": stolen, "client_secrets": removed });
         audit::add(tx, &Event { detail, ..event }).await?;
+        // Whoever has the secret can make a refresh token of any family, and may have exchanged it
+        // for one under the new secret already.
+        instance::set_valid_from(tx, now).await?;
         revocations::append(tx, &acts).await?;
+        self.take_back(tx, vec![Target::Everything], now).await?;
         Ok(stolen)
     }
 

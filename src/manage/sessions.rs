@@ -1,5 +1,7 @@
 //! Sign-ins: look at them, and end them.
 
+use std::time::Duration;
+
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
@@ -151,7 +153,9 @@ impl Desk {
                 "--before lies in the future: it would end what is yet to begin",
             ));
         }
-        let meant = self.meant(which).await?;
+        let mut meant = self.meant(which).await?;
+        // Whoever signs in while it runs is not meant, or it might never come to an end.
+        meant.before = meant.before.or(Some(now + Duration::from_millis(1)));
         let longest = self.longest_token(&keys::load(&self.db).await?);
         // The last access token of what has just ended by itself may be alive.
         let since = now - longest;

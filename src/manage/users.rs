@@ -5,6 +5,7 @@
 //! nothing; then sign-ins and codes; the act that replicas obey last.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -237,13 +238,25 @@ impl Desk {
                 let detail = json!({ "sessions": done.sessions });
                 self.note_user(tx, action, user.id, detail, now).await?;
                 if done.takes_back {
-                    let target = Target::Subject(user.id.to_string());
-                    self.take_back(tx, vec![target], now).await?;
+                    self.take_back_person(tx, user.id, now).await?;
                 }
                 Ok(Some(user))
             })
         };
         write().await?.ok_or_else(|| not_found(name))
+    }
+
+    /// Takes back every access token about a person, at the end of the transaction that changed their
+    /// row. Somebody may have signed in between `now`, when the operator's command began, and that
+    /// change: what they allowed is older than the act all the same.
+    pub(super) async fn take_back_person(
+        &self,
+        tx: &mut Tx,
+        id: Uuid,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let latest = users::latest(tx, id).await? + Duration::from_millis(1);
+        self.take_back(tx, vec![Target::Subject(id.to_string())], now.max(latest)).await
     }
 
     /// Deletes a person's row and ends what they authorized; `None` if there is no such row.

@@ -96,6 +96,8 @@ pub struct Registered {
     pub client: Client,
     /// Its secrets, oldest first.
     pub secrets: Vec<Secret>,
+    /// When its registration, or that of one of its resources, was last changed.
+    pub changed_at: Time,
     offers: HashMap<ResourceId, Offer>,
     /// The registered spelling for each that means the same.
     spellings: HashMap<String, ResourceId>,
@@ -139,11 +141,19 @@ impl Directory {
         let by_id: HashMap<_, _> = resources.iter().map(|one| (&one.id, one)).collect();
         let register = |client: Client| {
             let resources = || client.resources.iter().filter_map(|id| by_id.get(id));
+            // A resource that is not there any more was changed, and nobody knows when.
+            let resource_changed =
+                |id| by_id.get(id).map_or(Time::END, |resource: &&Resource| resource.updated_at);
+            let changed = client.resources.iter().map(resource_changed);
+            let changed_at = changed.fold(client.updated_at, Ord::max);
             let offer = |resource: &&Resource| (resource.id.clone(), Offer::new(&client, resource));
             let offers = resources().map(offer).collect();
             let spellings = resources().map(|one| (one.id.lookup_key(), one.id.clone())).collect();
             let secrets = by_client.remove(&client.id).unwrap_or_default();
-            (client.id.clone(), Arc::new(Registered { client, secrets, offers, spellings }))
+            (
+                client.id.clone(),
+                Arc::new(Registered { client, secrets, changed_at, offers, spellings }),
+            )
         };
         Self {
             clients: clients.into_iter().map(register).collect(),

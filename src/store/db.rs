@@ -4,25 +4,22 @@
 //! can land on SQLite's read-only pool, forget its commit, or be retried by hand.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use sqlx::{
-    Connection, Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool,
-    Transaction,
+    Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
-use super::{On, Statement};
+use super::open::{self, Open, Pooler};
+use super::{On, Statement, native};
 
 /// Longest wait for one act on the database, connection included. A caller is better served by a
 /// 503 now than by an answer that its own timeout cuts off.
@@ -31,14 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for an act that an operator started and waits for.
 pub const LONG: Duration = Duration::from_secs(600);
 
-/// Longest wait for a free connection.
-const ACQUIRE: Duration = Duration::from_secs(2);
-
-/// A connection that has been idle for longer is looked at before it is used.
-const FRESH: Duration = Duration::from_millis(500);
-
 /// How often a transaction that lost a race is tried again.
 const RETRIES: u64 = 8;
+
+/// The same for a statement that is an act by itself: it may have waited for a row each time.
+const RETRIES_ALONE: u64 = 2;
 
 /// The closed set of values that cross the seam.
 #[derive(Debug, Clone, Copy)]
@@ -113,27 +107,6 @@ macro_rules! bound {
     };
 }
 
-/// What stands between us and Postgres.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooler {
-    /// Nothing, or a pooler that gives each client a server connection of its own.
-    None,
-    /// A pooler in transaction mode: two steps of one statement may reach two servers unless a
-    /// transaction holds them together, and nothing prepared may be kept.
-    Transaction,
-}
-
-/// How to open a database.
-#[derive(Debug, Clone)]
-pub struct Open<'a> {
-    /// `postgres://…`, or `sqlite:` and a path.
-    pub url: &'a str,
-    /// Most connections to Postgres.
-    pub connections: u32,
-    /// What stands in between.
-    pub pooler: Pooler,
-}
-
 /// A database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -161,8 +134,11 @@ impl Db {
     /// Opens a database. For Postgres nothing is contacted yet; a SQLite file is made if need be.
     pub async fn open(open: &Open<'_>) -> Result<Self, StoreError> {
         let pool = match open.url.strip_prefix("sqlite:") {
-            Some(path) => open_sqlite(Path::new(path)).await?,
-            None => open_postgres(open)?,
+            Some(path) => {
+                let (readers, writer) = open::sqlite(Path::new(path)).await?;
+                Pool::Sqlite { readers, writer }
+            }
+            None => Pool::Postgres { pool: open::postgres(open)?, pooler: open.pooler },
         };
         Ok(Self { pool, failpoints: Failpoints::new() })
     }
@@ -275,7 +251,15 @@ impl Db {
     ) -> Result<T, StoreError> {
         let (tx, value) = within(patience, async {
             let mut tx = match &self.pool {
-                Pool::Postgres { pool, pooler } => Tx::Postgres(pool.begin().await?, *pooler),
+                Pool::Postgres { pool, pooler } => {
+                    let mut tx = Tx::Postgres(pool.begin().await?, *pooler);
+                    if patience > PATIENCE {
+                        native::take_time(&mut tx).await?;
+                    } else if *pooler == Pooler::Transaction {
+                        native::hurry(&mut tx).await?;
+                    }
+                    tx
+                }
                 Pool::Sqlite { writer, .. } => {
                     Tx::Sqlite(writer.begin_with("begin immediate").await?)
                 }
@@ -299,7 +283,8 @@ impl Db {
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
-        for attempt in 0..RETRIES {
+        let mut lost = 0;
+        loop {
             let done = within(PATIENCE, async {
                 self.failpoints.before_commit()?;
                 let rows = match &self.pool {
@@ -308,6 +293,7 @@ impl Db {
                     }
                     Pool::Postgres { pool, pooler: Pooler::Transaction } => {
                         let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
+                        native::hurry(&mut tx).await?;
                         let rows = tx.all(statement, args).await?;
                         tx.commit().await?;
                         rows
@@ -320,12 +306,12 @@ impl Db {
                 Ok(rows)
             });
             match done.await {
-                Err(StoreError::Contended) => pause(attempt).await,
+                Err(StoreError::Contended) if lost < RETRIES_ALONE => pause(lost).await,
                 Err(StoreError::Unavailable(_)) => return Err(StoreError::Unknown),
                 outcome => return outcome,
             }
+            lost += 1;
         }
-        Err(StoreError::Contended)
     }
 
     /// Asks the database to parse and plan a statement without running it.
@@ -427,51 +413,4 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     let late = || StoreError::Unavailable("no answer in time".to_owned());
     timeout(patience, act).await.unwrap_or_else(|_| Err(late()))
-}
-
-fn open_postgres(open: &Open<'_>) -> Result<Pool, StoreError> {
-    // The parser's message may repeat the URL, and with it the password.
-    let options = PgConnectOptions::from_str(open.url)
-        .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
-    // PgBouncer refuses start-up parameters that it does not know.
-    let mut options = options.application_name("jeton").extra_float_digits(None);
-    if open.pooler == Pooler::Transaction {
-        options = options.statement_cache_capacity(0);
-    }
-    let pool = PgPoolOptions::new()
-        .max_connections(open.connections)
-        .acquire_timeout(ACQUIRE)
-        // Asking each time would cost a round trip; a connection that was in use a moment ago is
-        // alive, and after a restart of the database all the others are dead at once.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > FRESH {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options);
-    Ok(Pool::Postgres { pool, pooler: open.pooler })
-}
-
-async fn open_sqlite(path: &Path) -> Result<Pool, StoreError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(ACQUIRE);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE)
-        .connect_with(options.clone())
-        .await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(4)
-        .acquire_timeout(ACQUIRE)
-        .connect_lazy_with(options.read_only(true).create_if_missing(false));
-    Ok(Pool::Sqlite { readers, writer })
 }

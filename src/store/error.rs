@@ -73,7 +73,7 @@ impl From<sqlx::Error> for StoreError {
             "40001" | "40P01" | "55P03" => Self::Contended,
             // Connection lost, out of resources, shutting down or starting up, a standby; and
             // "statement completion unknown", which says the same of a commit.
-            code if ["08", "53", "57P", "25006", "40003"]
+            code if ["08", "53", "57P", "57014", "25006", "40003"]
                 .iter()
                 .any(|one| code.starts_with(one)) =>
             {

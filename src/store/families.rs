@@ -30,10 +30,17 @@ statements! {
                    authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
                    key_thumbprint, user_agent, network";
     FAMILIES_ADVANCE_POSTGRES on Postgres =
-        "update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
-         from jsonb_to_recordset($1) as step
-             (id uuid, up_from bigint, up_to bigint, at bigint, mark bigint, client text, key text)
-         where families.id = step.id and generation = step.up_from and client_id = step.client
+        "with step as materialized (
+             select * from jsonb_to_recordset($1) as step
+                 (id uuid, up_from bigint, up_to bigint, at bigint, mark bigint, client text,
+                  key text)),
+         free as materialized (
+             select id from families where id in (select id from step)
+             order by id for update skip locked)
+         update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
+         from step
+         where families.id = step.id and families.id in (select id from free)
+           and generation = step.up_from and client_id = step.client
            and (key_thumbprint is null or key_thumbprint = step.key)
            and revoked_at is null and suspended_at is null
            and ends_at > step.at and rotated_at + idle > step.at
@@ -175,7 +182,8 @@ pub async fn advance_in(tx: &mut Tx, step: &Advance) -> Result<Option<Family>, S
 }
 
 /// Takes many steps of as many families in one commit; what is returned says which were taken. Each
-/// is taken or not as if it came alone.
+/// is taken or not as if it came alone, but for one whose row somebody else holds at the moment: that
+/// is not taken, because all the others would wait with it.
 pub async fn advance_many(db: &Db, steps: &[Advance]) -> Result<Vec<Family>, StoreError> {
     if !db.is_postgres() {
         return db

@@ -18,6 +18,7 @@ pub mod instance;
 pub mod keys;
 pub mod migrate;
 pub mod native;
+mod open;
 pub mod poll;
 pub mod resources;
 pub mod revocations;
@@ -28,9 +29,10 @@ pub mod users;
 mod value;
 pub mod versions;
 
-pub use db::{Db, Open, Pooler, Tx};
+pub use db::{Db, Tx};
 pub use error::StoreError;
 pub use failpoint::Fault;
+pub use open::{Open, Pooler};
 
 /// Which databases a statement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

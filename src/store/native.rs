@@ -10,6 +10,10 @@ statements! {
         "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)";
     SERVER_TIME_SQLITE on Sqlite =
         "select cast(unixepoch('subsec') * 1000000 as integer)";
+    TAKE_TIME_POSTGRES on Postgres =
+        "select set_config('statement_timeout', '600s', true), set_config('lock_timeout', '60s', true)";
+    HURRY_POSTGRES on Postgres =
+        "select set_config('statement_timeout', '4500ms', true), set_config('lock_timeout', '1s', true)";
     LOCK_TIMEOUT_POSTGRES on Postgres =
         "select set_config('lock_timeout', '3s', true)";
 }
@@ -23,6 +27,17 @@ pub async fn server_time(db: &Db, clock: &Clock) -> Result<Sample, StoreError> {
     let (micros,) = row.ok_or_else(|| StoreError::Corrupt("a clock without a time".to_owned()))?;
     let authoritative = db.is_postgres();
     Ok(Sample { time: Time::from_micros(micros), sent, received, authoritative })
+}
+
+/// Lets this transaction take its time: somebody started it and waits for it.
+pub(super) async fn take_time(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.all::<(String, String)>(&TAKE_TIME_POSTGRES, args![]).await.map(drop)
+}
+
+/// Gives this transaction the limits that a connection of our own has from its start; a pooler does
+/// not hand those on.
+pub(super) async fn hurry(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.all::<(String, String)>(&HURRY_POSTGRES, args![]).await.map(drop)
 }
 
 /// Lets this transaction wait at most three seconds for a lock: a migration that queues behind a

@@ -38,6 +38,12 @@ statements! {
         "update users set signed_in_at = $2
          where id = $1 and disabled_at is null and valid_from <= $3
          returning id";
+    USER_LATEST on Both =
+        "select coalesce(max(authenticated_at), 0) from families where subject = $1";
+    USER_STILL_OPENS on Both =
+        "update users set password_hash = $2
+         where id = $1 and password_hash = $2 and disabled_at is null
+         returning id";
     USER_DELETE on Both = "delete from users where id = $1";
     USER_CODES_DELETE on Both = "delete from codes where subject = $1 and used_at is null";
 }
@@ -184,6 +190,20 @@ pub async fn signed_in(
 ) -> Result<bool, StoreError> {
     let args = args![id, now.micros(), authenticated_at.micros()];
     Ok(tx.one::<(Uuid,)>(&USER_SIGNED_IN, args).await?.is_some())
+}
+
+/// When this person last proved who they are, of all that became a family; the beginning of time if
+/// nothing did. Asked behind a change of the person's row, nothing later can come.
+pub async fn latest(tx: &mut Tx, id: Uuid) -> Result<Time, StoreError> {
+    let row: Option<(i64,)> = tx.one(&USER_LATEST, args![id]).await?;
+    Ok(Time::from_micros(row.map_or(0, |(at,)| at)))
+}
+
+/// Whether the account is still on, and this hash is still what opens it. It writes the row, so that
+/// whoever changes the password or switches the account off at the same moment comes either before
+/// it, and it is refused, or after it, and finds what was allowed.
+pub async fn still_opens(tx: &mut Tx, id: Uuid, hash: &PasswordHash) -> Result<bool, StoreError> {
+    Ok(tx.one::<(Uuid,)>(&USER_STILL_OPENS, args![id, hash.0.as_str()]).await?.is_some())
 }
 
 /// Deletes a person; false if there is none.

@@ -44,6 +44,7 @@ mod propagation;
 mod readme;
 mod reasons;
 mod refresh;
+mod refresh_hostile;
 mod refresh_model;
 mod refresh_race;
 mod refresh_storage;

@@ -32,6 +32,7 @@ fn token(n: u32) -> Facts {
     Facts {
         id: id(n),
         birth: START,
+        issued: START,
         family: None,
         subject: "app".to_owned(),
         client: "app".to_owned(),

@@ -80,7 +80,9 @@ async fn a_refresh_touches_no_index_and_a_family_stays_small() {
     }
     let (updates, hot) = counted;
     assert_eq!(updates, expected);
-    assert!(hot * 100 >= updates * 99, "{hot} of {updates} without an index");
+    // All of them, on a calm machine. Where a page's old rows are still in somebody's sight, its new
+    // ones find no room; with an index on what changes it would be none.
+    assert!(hot * 2 >= updates, "{hot} of {updates} without an index");
 
     let average =
         "select cast(cast(avg(pg_column_size(families.*)) as bigint) as text) from families";

@@ -49,10 +49,12 @@ fn act() -> impl Strategy<Value = Revocation> {
 }
 
 fn token() -> impl Strategy<Value = Facts> {
-    (id(), time(), prop::option::of(family()), name(), name(), name(), name()).prop_map(
-        |(id, birth, family, subject, client, resource, kid)| Facts {
+    let times = (time(), time());
+    (id(), times, prop::option::of(family()), name(), name(), name(), name()).prop_map(
+        |(id, (birth, issued), family, subject, client, resource, kid)| Facts {
             id,
             birth,
+            issued,
             family,
             subject,
             client,
@@ -71,7 +73,7 @@ fn concerns(act: &Revocation, token: &Facts) -> bool {
         Target::Key(kid) => token.kid == *kid,
         Target::Subject(name) => token.subject == *name && earlier,
         Target::Client(name) => token.client == *name && earlier,
-        Target::Resource(name) => token.resource == *name && earlier,
+        Target::Resource(name) => token.resource == *name && token.issued < act.issued_before,
         Target::Everything => earlier,
     }
 }
@@ -225,6 +227,7 @@ proptest! {
         let token = Facts {
             id,
             birth: read.birth(birth.seconds()),
+            issued: read.birth(birth.seconds()),
             family: None,
             subject: "s".to_owned(),
             client: "c".to_owned(),

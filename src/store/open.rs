@@ -1,0 +1,102 @@
+//! Opening databases: how many connections, how long anybody waits, and what is told to each.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, Executor, PgPool, SqlitePool};
+
+use super::StoreError;
+
+/// Longest wait for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// A connection that has been idle for longer is looked at before it is used.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// How long a statement waits for a row that somebody else holds, and how long it may take. We give up
+/// after [`PATIENCE`], and what went on then would be committed later, when everybody has long been
+/// told that it failed. It is set here and not when connecting: poolers refuse what they do not know.
+const LIMITS: &str = "select set_config('lock_timeout', '1s', false),
+                             set_config('statement_timeout', '4500ms', false)";
+
+/// What stands between us and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a pooler that gives each client a server connection of its own.
+    None,
+    /// A pooler in transaction mode: two steps of one statement may reach two servers unless a
+    /// transaction holds them together, and nothing prepared may be kept.
+    Transaction,
+}
+
+/// How to open a database.
+#[derive(Debug, Clone)]
+pub struct Open<'a> {
+    /// `postgres://…`, or `sqlite:` and a path.
+    pub url: &'a str,
+    /// Most connections to Postgres.
+    pub connections: u32,
+    /// What stands in between.
+    pub pooler: Pooler,
+}
+
+/// Opens a pool; nothing is contacted yet.
+pub(super) fn postgres(open: &Open<'_>) -> Result<PgPool, StoreError> {
+    // The parser's message may repeat the URL, and with it the password.
+    let options = PgConnectOptions::from_str(open.url)
+        .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
+    // PgBouncer refuses start-up parameters that it does not know.
+    let mut options = options.application_name("jeton").extra_float_digits(None);
+    if open.pooler == Pooler::Transaction {
+        options = options.statement_cache_capacity(0);
+    }
+    let limits = open.pooler == Pooler::None;
+    let pool = PgPoolOptions::new()
+        .max_connections(open.connections)
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if limits {
+                    connection.execute(LIMITS).await?;
+                }
+                Ok(())
+            })
+        })
+        // Asking each time would cost a round trip; a connection that was in use a moment ago is
+        // alive, and after a restart of the database all the others are dead at once.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options);
+    Ok(pool)
+}
+
+/// The readers, and the one writer.
+pub(super) async fn sqlite(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(ACQUIRE);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options.clone())
+        .await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(ACQUIRE)
+        .connect_lazy_with(options.read_only(true).create_if_missing(false));
+    Ok((readers, writer))
+}
