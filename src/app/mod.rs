@@ -26,7 +26,7 @@ use crate::domain::Issuer;
 use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{Health, Proxies, SelfCheck, Shared};
-use crate::issue::{Memory, Rotator, Rules, Service};
+use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
 use crate::jobs::{self, Keeper, Polling};
 use crate::limits::Limits;
 use crate::manage::Desk;
@@ -268,6 +268,8 @@ fn service(
         clock: clock.clone(),
         db: desk.db.clone(),
         rotator: Arc::new(Rotator::new(settings.refresh_batching)),
+        // Less than half of those who may be in the pool or wait for it.
+        signing_in: Crowd::new(4 * cores),
         hashing,
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),

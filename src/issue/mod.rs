@@ -9,6 +9,7 @@ mod authenticate;
 mod authorization_code;
 mod authorize;
 mod client_credentials;
+mod crowd;
 mod ending;
 mod examine;
 mod introspect;
@@ -24,6 +25,7 @@ mod token;
 pub use access_token::AccessToken;
 pub use authenticate::Presented;
 pub use authorize::{Authorization, AuthorizationRequest, Device, Unsound, WayBack};
+pub use crowd::Crowd;
 pub use examine::Memory;
 pub use introspect::{Introspection, IntrospectionRequest};
 pub use revoke::RevocationRequest;
@@ -84,6 +86,8 @@ pub struct Service {
     pub db: Db,
     /// Where refreshes that come together become one commit.
     pub rotator: Arc<Rotator>,
+    /// Who is signing in.
+    pub signing_in: Crowd,
     /// Where passwords are checked.
     pub hashing: Hashing,
     /// What is in memory.

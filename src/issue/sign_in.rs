@@ -50,6 +50,7 @@ impl Service {
     ) -> Result<SignedIn, Refusal> {
         let name = Username::parse(&credentials.username).ok();
         self.limits.may_sign_in(caller.network, name.as_ref(), caller.endpoint)?;
+        let place = self.signing_in.enter(caller.network).ok_or(Reason::Overloaded)?;
         let account = match &name {
             Some(name) => users::by_name(&self.db, name).await.map_err(|error| away(&error))?,
             None => None,
@@ -76,6 +77,7 @@ impl Service {
             return Err(Reason::SignInFailed.into());
         };
         let hash = self.hash_anew(account.user.id, stored, password).await;
+        drop(place);
         Ok(SignedIn { subject: account.user.id, at: now, hash })
     }
 

@@ -256,3 +256,25 @@ async fn a_row_that_somebody_holds_holds_nobody_else_up_and_logs_nobody_out() {
         app.stop().await;
     }
 }
+
+#[actix_web::test]
+async fn one_network_cannot_take_every_place_at_the_sign_in_page() {
+    use crate::support::sign_in::{PASSWORD, open, request};
+    let app = with_people("").await;
+    let pages = futures_util::future::join_all(
+        (0..60).map(async |_| open(&app, &request("spa", &[])).await),
+    );
+    let pages = pages.await;
+    let all = pages.iter().map(|page| page.allow(&app, "alice", PASSWORD));
+    let answers = futures_util::future::join_all(all).await;
+    let of = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!(of(303) + of(503), answers.len());
+    assert!(of(303) > 0 && of(503) > 0, "{} in, {} told to come again", of(303), of(503));
+    let busy = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!(busy.header("retry-after"), "1");
+    assert_eq!(
+        open(&app, &request("spa", &[])).await.allow(&app, "alice", PASSWORD).await.status,
+        303
+    );
+    app.stop().await;
+}
