@@ -198,6 +198,9 @@ impl Tools {
         let asked = self.clock.tick();
         let stale = |_| Reason::MirrorStale;
         self.mirror.freshness.since(asked, &self.clock).await.map_err(stale)?;
+        if self.mirror.is_owed_acts() {
+            return Err(Reason::MirrorStale);
+        }
         if self.mirror.acts.names_family(family.id) {
             return Err(Reason::RefreshFamilyRevoked);
         }

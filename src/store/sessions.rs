@@ -46,6 +46,9 @@ statements! {
     SESSIONS_END_OF on Both =
         "update families set revoked_at = $2, ended_by = $3, attempt = $4
          where subject = $1 and revoked_at is null and ends_at > $2";
+    SESSIONS_END_OLDER on Both =
+        "update families set revoked_at = $3, ended_by = $4, attempt = $5
+         where subject = $1 and id < $2 and revoked_at is null and ends_at > $3";
     SESSIONS_LIVE on Both =
         "select subject, count(*)
          from families
@@ -148,6 +151,19 @@ pub async fn end_page(
 pub async fn end_of(tx: &mut Tx, subject: Uuid, why: End, now: Time) -> Result<u64, StoreError> {
     let attempt: i64 = rand::random();
     tx.run(&SESSIONS_END_OF, args![subject, now.micros(), why.name(), attempt]).await
+}
+
+/// Ends what a person authorized before an instant, for good; says how many.
+pub async fn end_older(
+    tx: &mut Tx,
+    subject: Uuid,
+    before: Time,
+    why: End,
+    now: Time,
+) -> Result<u64, StoreError> {
+    let attempt: i64 = rand::random();
+    let args = args![subject, first_name(before), now.micros(), why.name(), attempt];
+    tx.run(&SESSIONS_END_OLDER, args).await
 }
 
 /// How many families of the filter, born from `from` on, each person could refresh at `now`.

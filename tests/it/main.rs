@@ -45,6 +45,7 @@ mod refresh_model;
 mod refresh_race;
 mod refresh_tokens;
 mod replicas;
+mod restored;
 mod revocation;
 mod revoked;
 mod root_secrets;
