@@ -164,9 +164,12 @@ impl Service {
         let stored = stored.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
         let Some(family) = stored.map(|stored| stored.family) else { return Ok(()) };
         match ask.decide(&family, now) {
-            Move::Rotate | Move::Retry | Move::Heal => narrowed.of(&family, registered).map(drop),
-            Move::Reuse | Move::Refuse(_) => Ok(()),
+            Move::Rotate | Move::Retry | Move::Heal => {}
+            Move::Refuse(Reason::RefreshAhead)
+                if self.tools().may_recover(ask, &family).await.is_ok() => {}
+            Move::Reuse | Move::Refuse(_) => return Ok(()),
         }
+        narrowed.of(&family, registered).map(drop)
     }
 
     /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what

@@ -11,13 +11,14 @@ use super::ending::Ending;
 use super::rotator::Rotator;
 use crate::clock::Clock;
 use crate::domain::family::{Move, Presented, RetryRules};
+use crate::domain::revocation::MARGIN;
 use crate::domain::token::birth_of;
 use crate::domain::{ClientId, Family, Reason, RequestId, Time};
 use crate::mirror::Mirror;
 use crate::secret::RefreshToken;
 use crate::store::audit::{self, Action, Event};
 use crate::store::families::{self, Advance};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, instance};
 
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
@@ -125,6 +126,11 @@ impl Tools {
                     self.may_heal(&family).await?;
                     next = Step { from: family.generation, how: How::Healed };
                 }
+                Move::Refuse(Reason::RefreshAhead) => {
+                    self.may_recover(&ask, &family).await?;
+                    self.may_heal(&family).await?;
+                    next = Step { from: family.generation, how: How::Healed };
+                }
                 Move::Refuse(reason) => return Err(reason),
             }
         }
@@ -190,6 +196,19 @@ impl Tools {
             Ok(false) => Reason::RefreshFamilyRevoked,
             Err(error) => away(&error),
         }
+    }
+
+    /// Whether a token may be ahead of its row by any number. An operator must have said that a backup
+    /// was restored, and the row must be one of the backup: with a row that was refreshed after that
+    /// somebody has gone on, and whoever comes from further ahead is somebody else.
+    pub(super) async fn may_recover(&self, ask: &Ask, family: &Family) -> Result<(), Reason> {
+        let since = instance::lost_since(&self.db).await.map_err(|error| away(&error))?;
+        let restored = since.is_some_and(|since| family.rotated_at <= since + MARGIN);
+        // There is no number left for a successor of the last one.
+        if restored && ask.token.generation < u32::MAX {
+            return Ok(());
+        }
+        Err(Reason::RefreshAhead)
     }
 
     /// Whether a family may go on whose last commits the database lost. What else it lost must be

@@ -30,6 +30,10 @@ statements! {
            and ($4 = false or id = $5)
            and id < $6
            and revoked_at is null and ends_at > $7";
+    SESSIONS_BEHIND on Both =
+        "select count(*)
+         from families
+         where rotated_at <= $1 and revoked_at is null and ends_at > $2 and rotated_at + idle > $2";
     SESSIONS_END on Both =
         "update families set revoked_at = $10, ended_by = $11, attempt = $12
          where revoked_at is null and id in (
@@ -107,6 +111,12 @@ pub async fn count(db: &Db, filter: &Filter<'_>, since: Time) -> Result<i64, Sto
         since.micros(),
     ];
     Ok(db.one::<(i64,)>(&SESSIONS_COUNT, args).await?.map_or(0, |(count,)| count))
+}
+
+/// How many families that are alive at `now` were last refreshed by then.
+pub async fn behind(db: &Db, by: Time, now: Time) -> Result<i64, StoreError> {
+    let args = args![by.micros(), now.micros()];
+    Ok(db.one::<(i64,)>(&SESSIONS_BEHIND, args).await?.map_or(0, |(count,)| count))
 }
 
 /// One page of families to end.

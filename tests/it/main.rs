@@ -40,6 +40,7 @@ mod people;
 mod propagation;
 mod readme;
 mod reasons;
+mod recover;
 mod refresh;
 mod refresh_model;
 mod refresh_race;
