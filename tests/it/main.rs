@@ -23,6 +23,7 @@ mod confusion;
 mod connections;
 mod documents;
 mod emergencies;
+mod failures;
 mod hardening;
 mod introspection;
 mod introspection_signed;
