@@ -61,6 +61,15 @@ async fn connections_to_the_database_are_cut_at_any_moment_and_nobody_is_logged_
     }
 }
 
+/// What one refresh meets: it tries so often, and after a commit of its own it tries no more.
+fn faults() -> Vec<Fault> {
+    let before = [Fault::CutBeforeCommit, Fault::LosesRace];
+    let count = rand::random_range(0..=2);
+    let mut met: Vec<_> = (0..count).map(|_| before[rand::random_range(0..2)]).collect();
+    met.extend(rand::random::<bool>().then_some(Fault::CutAfterCommit));
+    met
+}
+
 #[actix_web::test]
 async fn a_commit_whose_outcome_is_unknown_costs_no_policy_a_token_while_the_row_can_be_read() {
     for batching in [false, true] {
@@ -72,14 +81,10 @@ async fn a_commit_whose_outcome_is_unknown_costs_no_policy_a_token_while_the_row
         for client in EVERY {
             apps.push((client, server.begin(client).await.1));
         }
-        let faults = [Fault::CutBeforeCommit, Fault::CutAfterCommit, Fault::LosesRace];
         for _ in 0..rounds(20, 1000) {
             report.round();
             for (client, token) in &mut apps {
-                // At most three: beyond that a caller is told to come again.
-                let met: Vec<_> = (0..rand::random_range(0..=3))
-                    .map(|_| faults[rand::random_range(0..3)])
-                    .collect();
+                let met = faults();
                 server.running.desk.db.inject(met.iter().copied());
                 let answer = refresh_at(&address, client, token, "").await;
                 report.outcome(&format!("{} after {} faults", answer.status, met.len()));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::apps::{App, FORGIVING};
+use super::apps::{App, Crowd, FORGIVING};
 use super::report::Report;
 use super::world::{World, directory, start};
 use super::{has_server, rounds};
@@ -58,6 +58,9 @@ async fn while_postgres_is_stopped_and_started_apps_get_200_or_503_and_keep_thei
     for client in FORGIVING.iter().copied().cycle().take(FORGIVING.len() * EACH) {
         apps.push(App::begin(&world, client).await);
     }
+    // A few that never pause: one of them is always at a commit when the server goes.
+    let (at, pause) = (server.public.clone(), Duration::from_millis(5));
+    let eager = Crowd::of(&FORGIVING, 1, pause, &world, move || at.clone(), &report).await;
     let stop = Rc::default();
     let torment = torment(Arc::clone(&cluster), report.clone(), Rc::clone(&stop));
     let torment = actix_web::rt::spawn(torment);
@@ -88,6 +91,7 @@ async fn while_postgres_is_stopped_and_started_apps_get_200_or_503_and_keep_thei
     for app in &mut left {
         app.gets_through(&world, &server.public, &report).await;
     }
+    eager.end(&world, &server.public, &report).await;
     if report.count(super::apps::NO_ANSWER) > 0 {
         report.violation("the server did not answer".to_owned());
     }
