@@ -79,6 +79,6 @@ async fn an_app_whose_answers_are_cut_off_goes_on_from_where_the_server_is() {
     if report.count("cut after the commit") == 0 {
         report.violation("nothing was ever cut after the commit".to_owned());
     }
-    world.db.close().await;
+    world.lost_nothing(&report).await;
     report.end();
 }

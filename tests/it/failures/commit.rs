@@ -56,7 +56,7 @@ async fn connections_to_the_database_are_cut_at_any_moment_and_nobody_is_logged_
             tokio::time::sleep(Duration::from_millis(rand::random_range(20..160))).await;
         }
         crowd.end(&world, &server.public, &report).await;
-        world.db.close().await;
+        world.lost_nothing(&report).await;
         report.end();
     }
 }

@@ -82,7 +82,7 @@ async fn on_a_serializable_database_one_of_many_advances_and_all_get_the_same_su
         if world.events("family_reused").await > 0 {
             report.violation("a family was ended as if it had been stolen".to_owned());
         }
-        world.db.close().await;
+        world.lost_nothing(&report).await;
         report.end();
     }
 }

@@ -149,6 +149,6 @@ async fn with_no_room_to_write_refreshes_are_503_the_rest_goes_on_and_it_recover
             app.gets_through(&world, &server.public, &report).await;
         }
     }
-    world.db.close().await;
+    world.lost_nothing(&report).await;
     report.end();
 }

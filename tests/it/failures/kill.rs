@@ -53,7 +53,7 @@ async fn a_server_that_is_killed_at_any_moment_and_started_again_logs_nobody_out
         }
         crowd.end(&world, &server.address(), &report).await;
         server.kill();
-        world.db.close().await;
+        world.lost_nothing(&report).await;
         report.end();
     }
 }

@@ -95,7 +95,7 @@ async fn while_postgres_is_stopped_and_started_apps_get_200_or_503_and_keep_thei
     if report.count(super::apps::NO_ANSWER) > 0 {
         report.violation("the server did not answer".to_owned());
     }
-    world.db.close().await;
+    world.lost_nothing(&report).await;
     report.end();
     drop(server);
     tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();

@@ -12,6 +12,7 @@ use jeton::secret::{RefreshToken, RootSecrets, TokenText, file};
 use jeton::store::{Db, Open, Pooler, audit, families, users};
 use uuid::Uuid;
 
+use super::report::Report;
 use crate::support::replica::{ISSUER, Replica, environment};
 use crate::support::session::{APPS, random_id, signed_in};
 use crate::support::{FIXTURES, Process};
@@ -80,7 +81,24 @@ impl World {
     /// How often something stands in the audit trail.
     pub async fn events(&self, action: &str) -> usize {
         let filter = audit::Filter { action: Some(action), ..audit::Filter::latest(100_000) };
-        audit::list(&self.db, &filter).await.unwrap().len()
+        let started = Instant::now();
+        loop {
+            match audit::list(&self.db, &filter).await {
+                Ok(found) => return found.len(),
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(20), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where the database kept everything nothing may heal: a family that does was given a token that
+    /// was not durable.
+    pub async fn lost_nothing(&self, report: &Report) {
+        let healed = self.events("family_healed").await;
+        if healed > 0 {
+            report.violation(format!("{healed} tokens were given that were not durable"));
+        }
+        self.db.close().await;
     }
 }
 
