@@ -6,7 +6,7 @@ CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint fmt doc interop fmt-check clippy \
+.PHONY: help run test faults bench lint fmt doc interop fmt-check clippy \
 	setup-build setup-test setup-bench setup-ci
 
 help: ## Show this list
@@ -23,6 +23,9 @@ test: setup-test ## Run the whole test suite on SQLite, then on Postgres (TESTAR
 	@env -u JETON_TEST_DATABASE_URL cargo test $(TESTARGS)
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
+
+faults: setup-test ## Break everything around refresh tokens, and print what came of it (ROUNDS=1000)
+	@tests/faults $(or $(ROUNDS),1000)
 
 # Built before the database is started, so that a compiler's error is not followed by its shutdown.
 bench: setup-bench ## Measure a release build beside its ceilings (BENCH="jwks" for a part, BENCH="--quick")

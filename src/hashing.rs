@@ -162,7 +162,8 @@ mod tests {
         let rest = "c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
         let with = |head: &str| fit(&format!("${head}${rest}"));
         assert_eq!(with("argon2id$v=19$m=19456,t=2,p=1"), Ok(()));
-        assert_eq!(with("argon2id$v=19$m=262144,t=3,p=4"), Ok(()));
+        assert_eq!(with("argon2id$v=19$m=131072,t=3,p=4"), Ok(()));
+        assert_eq!(with("argon2id$v=19$m=131073,t=3,p=4"), Err(UnfitHash::Costly));
         for (head, why) in [
             ("argon2i$v=19$m=19456,t=2,p=1", UnfitHash::Algorithm),
             ("argon2d$v=19$m=19456,t=2,p=1", UnfitHash::Algorithm),

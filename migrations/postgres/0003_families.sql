@@ -59,3 +59,7 @@ create index codes_by_subject on codes (subject);
 -- which live longer than any act in the outbox.
 alter table clients add column valid_from bigint;
 alter table instance add column valid_from bigint;
+
+-- While an operator says so: what the database learned since then may be lost, by a backup that was
+-- restored, and a family's row may be any number of refreshes behind.
+alter table instance add column lost_since bigint;

@@ -14,6 +14,7 @@ mod dev;
 mod doctor;
 mod findings;
 mod keys;
+mod recover;
 mod resources;
 mod revoke;
 mod secrets;
@@ -104,6 +105,10 @@ enum Command {
                             --client app --dry-run\n  jeton revoke --all --before \
                             2026-01-31T12:00:00Z")]
     Revoke(revoke::Revoke),
+    /// After a backup was restored: let sign-ins go on that are ahead of the database
+    #[command(after_help = "Examples:\n  jeton recover --lost-since 2026-01-31T12:00:00Z \
+                            --dry-run\n  jeton recover --close")]
+    Recover(recover::Recover),
     /// The audit trail: what happened to clients, people, resources and keys, and who did it
     #[command(subcommand, after_help = "Example:\n  jeton audit list")]
     Audit(audit::Audit),
@@ -176,6 +181,7 @@ async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Keys(keys) => keys.run(global).await,
         Command::Secrets(secrets) => secrets.run(global).await,
         Command::Revoke(revoke) => revoke.run(global).await,
+        Command::Recover(recover) => recover.run(global).await,
         Command::Audit(audit) => audit.run(global).await,
         Command::Config(config) => config.run(global),
         Command::Doctor => doctor::run(global).await,

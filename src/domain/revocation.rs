@@ -176,6 +176,11 @@ impl Revoked {
         self.families.contains_key(&family)
     }
 
+    /// Before which instant everything about somebody was taken back.
+    pub fn mark_of(&self, subject: &str) -> Option<Time> {
+        self.subjects.get(subject).map(|mark| mark.issued_before)
+    }
+
     /// Whether everything that a key signed was taken back.
     pub fn names_key(&self, kid: &str) -> bool {
         self.keys.contains_key(kid)

@@ -15,6 +15,8 @@ pub enum End {
     PasswordChanged,
     /// The person was deleted.
     UserDeleted,
+    /// It had been ended before the database lost that, and a replica knew.
+    Restored,
 }
 
 impl End {
@@ -25,6 +27,7 @@ impl End {
             Self::Operator => "operator",
             Self::PasswordChanged => "password_changed",
             Self::UserDeleted => "user_deleted",
+            Self::Restored => "revocation_restored",
         }
     }
 }

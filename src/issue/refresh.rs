@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::mirror::{Offer, Registered};
 use crate::secret::{NoRefreshToken, RefreshToken};
-use crate::store::families;
+use crate::store::{families, users};
 
 /// What a request wants less than all of.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ pub(super) async fn grant(
         service.suits(&ask, &narrowed, registered, now).await?;
     }
     let Rotation { family, how } = service.rotate(ask).await?;
+    service.agrees(&family).await?;
     decision.refreshed =
         Some(Refreshed { family: family.id, generation: family.generation, how: Some(how.name()) });
     service.answer(registered, &family, &narrowed, decision)
@@ -168,9 +169,12 @@ impl Service {
         let stored = stored.map_err(|error| away(&error))?;
         let Some(family) = stored.map(|stored| stored.family) else { return Ok(()) };
         match ask.decide(&family, now) {
-            Move::Rotate | Move::Retry | Move::Heal => narrowed.of(&family, registered).map(drop),
-            Move::Reuse | Move::Refuse(_) => Ok(()),
+            Move::Rotate | Move::Retry | Move::Heal => {}
+            Move::Refuse(Reason::RefreshAhead)
+                if self.tools().may_recover(ask, &family).await.is_ok() => {}
+            Move::Reuse | Move::Refuse(_) => return Ok(()),
         }
+        narrowed.of(&family, registered).map(drop)
     }
 
     /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
@@ -178,6 +182,24 @@ impl Service {
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
         let rotation = tokio::task::spawn_local(self.tools().rotate(ask));
         Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
+    }
+
+    /// Whether the database knows what memory knows about the person. An act about a person is in the
+    /// rows, and memory is not asked, since it cannot tell who was switched on again. But a row that is
+    /// older than the act has lost it, and nothing is given until the rows have it back.
+    async fn agrees(&self, family: &Family) -> Result<(), Refusal> {
+        let mark = self.mirror.acts.mark_of(&family.subject.to_string());
+        let Some(mark) = mark.filter(|mark| birth_of(family.id).is_none_or(|born| born < *mark))
+        else {
+            return Ok(());
+        };
+        let account = users::get(&self.db, family.subject).await;
+        let account = account.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        if account.is_some_and(|account| account.user.updated_at >= mark) {
+            return Ok(());
+        }
+        self.mirror.freshness.want();
+        Err(Reason::MirrorStale.into())
     }
 
     /// The live token of the family and a fresh access token.

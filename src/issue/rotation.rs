@@ -11,13 +11,14 @@ use super::ending::Ending;
 use super::rotator::Rotator;
 use crate::clock::Clock;
 use crate::domain::family::{Move, Presented, RETENTION, RetryRules};
+use crate::domain::revocation::MARGIN;
 use crate::domain::token::birth_of;
 use crate::domain::{ClientId, Family, Reason, RequestId, Time};
 use crate::mirror::Mirror;
 use crate::secret::RefreshToken;
 use crate::store::audit::{self, Action, Event};
 use crate::store::families::{self, Advance};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, instance};
 
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
@@ -96,6 +97,7 @@ impl Tools {
     /// Carries the rule out. It must run to its end whether or not anybody waits for the answer.
     pub(super) async fn rotate(self, ask: Ask) -> Result<Rotation, Reason> {
         let (generation, began) = (ask.token.generation, self.clock.tick());
+        let asked_at = self.clock.now();
         let mut next = Step { from: generation, how: How::Rotated };
         // The marks of attempts that may have been committed without our knowing.
         let mut doubts = Vec::new();
@@ -126,8 +128,16 @@ impl Tools {
                 // Our own attempt may have made the token a predecessor, and others may have gone on
                 // from there: to call that a theft would log somebody out for a lost answer.
                 Move::Reuse if !doubts.is_empty() => return Err(Reason::DatabaseUnavailable),
+                // Its own client gave this request up, came again, and went on: the request was on its
+                // way before the token had a successor that was used. Whoever comes again is judged.
+                Move::Reuse if family.rotated_at > asked_at => return Err(Reason::Overloaded),
                 Move::Reuse => return Err(self.reused(&ask, &family, now).await),
                 Move::Heal => {
+                    self.may_heal(&family).await?;
+                    next = Step { from: family.generation, how: How::Healed };
+                }
+                Move::Refuse(Reason::RefreshAhead) => {
+                    self.may_recover(&ask, &family).await?;
                     self.may_heal(&family).await?;
                     next = Step { from: family.generation, how: How::Healed };
                 }
@@ -198,12 +208,28 @@ impl Tools {
         }
     }
 
+    /// Whether a token may be ahead of its row by any number. An operator must have said that a backup
+    /// was restored, and the row must be one of the backup: with a row that was refreshed after that
+    /// somebody has gone on, and whoever comes from further ahead is somebody else.
+    pub(super) async fn may_recover(&self, ask: &Ask, family: &Family) -> Result<(), Reason> {
+        let since = instance::lost_since(&self.db).await.map_err(|error| away(&error))?;
+        let restored = since.is_some_and(|since| family.rotated_at <= since + MARGIN);
+        // There is no number left for a successor of the last one.
+        if restored && ask.token.generation < u32::MAX {
+            return Ok(());
+        }
+        Err(Reason::RefreshAhead)
+    }
+
     /// Whether a family may go on whose last commits the database lost. What else it lost must be
     /// written again first: a revocation in memory stands, whatever the row says.
     async fn may_heal(&self, family: &Family) -> Result<(), Reason> {
         let asked = self.clock.tick();
         let stale = |_| Reason::MirrorStale;
         self.mirror.freshness.since(asked, &self.clock).await.map_err(stale)?;
+        if self.mirror.is_owed_acts() {
+            return Err(Reason::MirrorStale);
+        }
         if self.mirror.acts.names_family(family.id) {
             return Err(Reason::RefreshFamilyRevoked);
         }

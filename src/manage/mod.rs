@@ -10,6 +10,7 @@ pub mod emergency;
 pub mod finding;
 pub mod keys;
 pub mod notes;
+pub mod recover;
 pub mod resources;
 pub mod revoke;
 pub mod root_secrets;

@@ -5,6 +5,7 @@
 //! are each swapped as a whole, so a reader sees one consistent state. How old all this may be is the
 //! reader's decision; the poller says how old it is.
 
+mod arrears;
 mod directory;
 mod document;
 mod freshness;
@@ -24,7 +25,7 @@ pub use poller::{Poller, Reloaded};
 pub use writer::Writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -39,6 +40,8 @@ pub struct Mirror {
     pub acts: Acts,
     /// How old all this is.
     pub freshness: Freshness,
+    /// Whether the database has lost revocations and could not be given them back yet.
+    owed: AtomicBool,
     /// When keys were last loaded, for the metric.
     keys_loaded: AtomicI64,
     /// Where acts of revocation are handed in.
@@ -54,6 +57,7 @@ impl Default for Mirror {
             directory: ArcSwap::from_pointee(Directory::default()),
             acts: Acts::default(),
             freshness: Freshness::default(),
+            owed: AtomicBool::new(false),
             keys_loaded: AtomicI64::new(0),
             writer: Writer::default(),
             notes: Notes::default(),
@@ -70,6 +74,12 @@ impl Mirror {
     /// Clients and resources as last loaded.
     pub fn directory(&self) -> Arc<Directory> {
         self.directory.load_full()
+    }
+
+    /// Whether the rows lack revocations that are known here: until they have them, no family may go
+    /// on from what the database remembers of it.
+    pub fn is_owed_acts(&self) -> bool {
+        self.owed.load(Ordering::SeqCst)
     }
 
     /// When keys were last loaded.

@@ -36,6 +36,11 @@ impl Acts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).names_family(family)
     }
 
+    /// Before which instant what a person authorized was taken back, as far as acts say.
+    pub fn mark_of(&self, subject: &str) -> Option<Time> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).mark_of(subject)
+    }
+
     /// Obeys acts from now on.
     fn learn(&self, acts: &[Revocation]) {
         self.change(|revoked| acts.iter().for_each(|act| revoked.add(act)));

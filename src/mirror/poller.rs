@@ -4,26 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::timeout;
 
+use super::arrears;
 use super::outbox::{Reader, Turn};
 use super::{Directory, KeyRing, Mirror};
 use crate::clock::Clock;
 use crate::domain::Revocation;
 use crate::secret::Vault;
-use crate::store::audit::{self, Action, Event};
 use crate::store::poll::{self, Poll};
 use crate::store::versions::{self, Versions};
-use crate::store::{
-    Db, StoreError, clients, instance, keys, resources, revocations, root_secrets, secrets,
-};
+use crate::store::{Db, StoreError, clients, instance, keys, resources, root_secrets, secrets};
 
 /// A poll that takes longer has failed; the next one may find a better connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// So many acts are written again in one transaction.
-const AT_ONCE: usize = 1000;
+const AT_ONCE: usize = 250;
 
 /// What a poll brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,24 +119,16 @@ impl Poller {
             if let Err(error) = self.pay().await {
                 tracing::warn!(%error, owed = self.owed.len(), "lost revocations: not written yet");
             }
+            self.mirror.owed.store(!self.owed.is_empty(), Ordering::SeqCst);
             return Ok(poll);
         }
     }
 
-    /// Writes again what the database has lost. Several replicas may do so at once: an act that is
-    /// there stays as it is.
+    /// Writes again what the database has lost.
     async fn pay(&mut self) -> Result<(), StoreError> {
         while !self.owed.is_empty() {
             let some = self.owed.get(..self.owed.len().min(AT_ONCE)).unwrap_or_default();
-            let now = self.clock.now();
-            self.db
-                .write(async |tx| {
-                    let event = Event::new(Action::RevocationsRestored, "server", now);
-                    let detail = json!({ "acts": some.len() });
-                    audit::add(tx, &Event { detail, ..event }).await?;
-                    revocations::append(tx, some).await
-                })
-                .await?;
+            arrears::write_again(&self.db, some, self.clock.now()).await?;
             let count = some.len();
             self.owed.drain(..count);
             self.restored += count;

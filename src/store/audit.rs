@@ -90,6 +90,10 @@ pub enum Action {
     FamilyRevoked,
     /// A family went on whose last refresh the database had lost.
     FamilyHealed,
+    /// An operator said since when what the database learned may be lost.
+    RecoveryOpened,
+    /// An operator said that nothing is lost any more.
+    RecoveryClosed,
     /// Revocations that the database had lost were written again.
     RevocationsRestored,
     /// A root secret was declared stolen.
@@ -137,6 +141,8 @@ impl Action {
             Self::FamilyReused => "family_reused",
             Self::FamilyRevoked => "family_revoked",
             Self::FamilyHealed => "family_healed",
+            Self::RecoveryOpened => "recovery_opened",
+            Self::RecoveryClosed => "recovery_closed",
             Self::RevocationsRestored => "revocations_restored",
             Self::RootSecretCompromised => "root_secret_compromised",
             Self::RootSecretAdded => "root_secret_added",

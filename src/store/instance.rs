@@ -13,6 +13,8 @@ statements! {
     INSTANCE_SET_VALID_FROM on Both =
         "update instance set valid_from = $1
          where id = 1 and (valid_from is null or valid_from < $1)";
+    INSTANCE_LOST_SINCE on Both = "select lost_since from instance where id = 1";
+    INSTANCE_SET_LOST_SINCE on Both = "update instance set lost_since = $1 where id = 1";
 }
 
 /// The issuer that a database belongs to.
@@ -52,4 +54,15 @@ pub async fn valid_from(db: &Db) -> Result<Option<Time>, StoreError> {
 /// What was authorized for anybody before this counts no more. It never moves back.
 pub async fn set_valid_from(tx: &mut Tx, from: Time) -> Result<(), StoreError> {
     tx.run(&INSTANCE_SET_VALID_FROM, args![from.micros()]).await.map(drop)
+}
+
+/// Since when what the database learned may be lost, while an operator says so.
+pub async fn lost_since(db: &Db) -> Result<Option<Time>, StoreError> {
+    let row: Option<(Option<i64>,)> = db.one(&INSTANCE_LOST_SINCE, args![]).await?;
+    Ok(row.and_then(|(since,)| since).map(Time::from_micros))
+}
+
+/// Says since when what the database learned may be lost, or that nothing is.
+pub async fn set_lost_since(tx: &mut Tx, since: Option<Time>) -> Result<(), StoreError> {
+    tx.run(&INSTANCE_SET_LOST_SINCE, args![since.map(Time::micros)]).await.map(drop)
 }

@@ -30,6 +30,10 @@ statements! {
            and ($4 = false or id = $5)
            and id < $6
            and revoked_at is null and ends_at > $7";
+    SESSIONS_BEHIND on Both =
+        "select count(*)
+         from families
+         where rotated_at <= $1 and revoked_at is null and ends_at > $2 and rotated_at + idle > $2";
     SESSIONS_END on Both =
         "update families set revoked_at = $10, ended_by = $11, attempt = $12, ends_at = $10
          where revoked_at is null and id in (
@@ -46,6 +50,9 @@ statements! {
     SESSIONS_END_OF on Both =
         "update families set revoked_at = $2, ended_by = $3, attempt = $4, ends_at = $2
          where subject = $1 and revoked_at is null and ends_at > $2";
+    SESSIONS_END_OLDER on Both =
+        "update families set revoked_at = $3, ended_by = $4, attempt = $5
+         where subject = $1 and id < $2 and revoked_at is null and ends_at > $3";
     SESSIONS_LIVE on Both =
         "select subject, count(*)
          from families
@@ -106,6 +113,12 @@ pub async fn count(db: &Db, filter: &Filter<'_>, since: Time) -> Result<i64, Sto
     Ok(db.one::<(i64,)>(&SESSIONS_COUNT, args).await?.map_or(0, |(count,)| count))
 }
 
+/// How many families that are alive at `now` were last refreshed by then.
+pub async fn behind(db: &Db, by: Time, now: Time) -> Result<i64, StoreError> {
+    let args = args![by.micros(), now.micros()];
+    Ok(db.one::<(i64,)>(&SESSIONS_BEHIND, args).await?.map_or(0, |(count,)| count))
+}
+
 /// One page of families to end.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
@@ -148,6 +161,19 @@ pub async fn end_page(
 pub async fn end_of(tx: &mut Tx, subject: Uuid, why: End, now: Time) -> Result<u64, StoreError> {
     let attempt: i64 = rand::random();
     tx.run(&SESSIONS_END_OF, args![subject, now.micros(), why.name(), attempt]).await
+}
+
+/// Ends what a person authorized before an instant, for good; says how many.
+pub async fn end_older(
+    tx: &mut Tx,
+    subject: Uuid,
+    before: Time,
+    why: End,
+    now: Time,
+) -> Result<u64, StoreError> {
+    let attempt: i64 = rand::random();
+    let args = args![subject, first_name(before), now.micros(), why.name(), attempt];
+    tx.run(&SESSIONS_END_OLDER, args).await
 }
 
 /// How many families of the filter, born from `from` on, each person could refresh at `now`.

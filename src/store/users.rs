@@ -27,11 +27,15 @@ statements! {
          values ($1, $2, $3, null, $4, null, $4, $4)
          on conflict do nothing";
     USER_SET_PASSWORD on Both =
-        "update users set password_hash = $2, updated_at = $3 where id = $1";
+        "update users set password_hash = $2,
+             updated_at = case when updated_at > $3 then updated_at else $3 end
+         where id = $1";
     USER_REHASH on Both =
         "update users set password_hash = $2 where id = $1 and password_hash = $3";
     USER_SET_DISABLED on Both =
-        "update users set disabled_at = $2, updated_at = $3 where id = $1";
+        "update users set disabled_at = $2,
+             updated_at = case when updated_at > $3 then updated_at else $3 end
+         where id = $1";
     USER_SET_VALID_FROM on Both =
         "update users set valid_from = $2, updated_at = $2 where id = $1 and valid_from < $2";
     USER_SIGNED_IN on Both =
@@ -162,7 +166,8 @@ pub async fn rehash(
     tx.run(&USER_REHASH, args).await.map(drop)
 }
 
-/// Switches an account off, since then, or on; false if there is no such person.
+/// Switches an account off, since then, or on; false if there is no such person. When a row was last
+/// changed never moves back, whatever clock says so: an act that is younger than its row was lost.
 pub async fn set_disabled(
     tx: &mut Tx,
     id: Uuid,

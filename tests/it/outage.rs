@@ -1,57 +1,10 @@
 //! The database goes away and comes back: its own Postgres, stopped and started for real.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::Cluster;
 use crate::support::replica::{self, Replica};
 use crate::support::{database, verify};
-
-/// A Postgres cluster of this test's own.
-struct Cluster {
-    directory: PathBuf,
-    port: u16,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("jeton-pg-").tempdir().unwrap().keep();
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let offset = u16::try_from(std::process::id() % 10000).unwrap();
-        let port = 20000 + offset + NEXT.fetch_add(1, Ordering::Relaxed);
-        let cluster = Self { directory, port };
-        cluster.run(&["init"]);
-        cluster.up();
-        cluster
-    }
-
-    fn run(&self, args: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/postgres");
-        let (verb, rest) = args.split_first().unwrap();
-        let done = Command::new(script).arg(verb).arg(&self.directory).args(rest).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    fn up(&self) {
-        self.run(&["start", &self.port.to_string()]);
-    }
-
-    fn down(&self) {
-        self.run(&["stop", "immediate"]);
-    }
-
-    fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.down();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
 
 /// Asks once, and says what came and how long it took.
 async fn ask(replica: &Replica) -> (u16, Duration) {

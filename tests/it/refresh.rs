@@ -143,6 +143,23 @@ async fn an_old_token_ends_the_family_for_both_with_its_access_tokens_and_one_ev
 }
 
 #[actix_web::test]
+async fn a_request_that_was_overtaken_by_later_ones_is_no_theft_and_the_next_one_is() {
+    let app = App::with_apps("").await;
+    let (_, first) = app.begin("web").await;
+    let family = app.read(&first).family;
+    // While this request is on its way, the same app, which gave it up, refreshes twice.
+    let later = "update families set generation = 2, rotated_at = rotated_at + 5000";
+    app.database.change(later).await;
+    let before = app.family(family).await;
+    let answer = app.refresh("web", &first, "").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    assert_eq!(app.family(family).await, before);
+    app.clock.advance(Duration::from_millis(5));
+    refused(&app, &app.refresh("web", &first, "").await, Reason::RefreshReused).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn of_many_who_find_a_theft_at_once_one_writes_it() {
     let app = App::with_apps("").await;
     let (_, stolen) = app.begin("web").await;

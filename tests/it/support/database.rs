@@ -49,6 +49,34 @@ impl TestDatabase {
         Self { url: self.url.clone(), directory, server }
     }
 
+    /// Keeps what is stored now; no server may run on it.
+    pub fn back_up(&self) -> String {
+        let backup = format!("{}_backup", self.name());
+        match &self.server {
+            Some((server, _)) => copy(server, &self.name(), &backup),
+            None => copy_files(&self.name(), &backup),
+        }
+        backup
+    }
+
+    /// Brings back what was kept; no server may run on it.
+    pub fn restore(&self, backup: &str) {
+        let Some((server, name)) = &self.server else {
+            return copy_files(backup, &self.name());
+        };
+        admin(server, &format!("drop database {name} with (force)"));
+        copy(server, backup, name);
+        admin(server, &format!("drop database {backup} with (force)"));
+    }
+
+    /// The database on its server, or the file.
+    fn name(&self) -> String {
+        match &self.server {
+            Some((_, name)) => name.clone(),
+            None => self.url.trim_start_matches("sqlite:").to_owned(),
+        }
+    }
+
     /// Whether it is on Postgres.
     pub fn is_postgres(&self) -> bool {
         self.server.is_some()
@@ -87,9 +115,34 @@ impl Drop for TestDatabase {
     }
 }
 
+/// Copies a SQLite file with its log, in place of whatever is there.
+fn copy_files(from: &str, to: &str) {
+    let _ = std::fs::remove_file(format!("{to}-shm"));
+    for part in ["", "-wal"] {
+        let _ = std::fs::remove_file(format!("{to}{part}"));
+        // One that was closed in peace has no log.
+        let copied = std::fs::copy(format!("{from}{part}"), format!("{to}{part}"));
+        assert!(copied.is_ok() || part == "-wal", "{copied:?}");
+    }
+}
+
+/// Copies a database on a server. Connections of a process that was killed may still be there.
+fn copy(server: &str, from: &str, to: &str) {
+    let gone = format!(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{from}'"
+    );
+    admin(server, &gone);
+    admin(server, &format!("create database {to} template {from}"));
+}
+
 /// Runs one statement on a server. The blocking client must not run on an async thread.
 pub fn admin(url: &str, sql: &str) {
     on_thread(url.to_owned(), sql.to_owned());
+}
+
+/// The same, and returns the first column as text.
+pub fn query(url: &str, sql: &str) -> Vec<String> {
+    on_thread(url.to_owned(), sql.to_owned())
 }
 
 fn on_thread(url: String, sql: String) -> Vec<String> {

@@ -20,11 +20,24 @@ pub struct Process {
 impl Process {
     /// Starts `jeton serve` with these arguments and variables; files go to `directory`.
     pub fn serve(directory: &Path, name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::serve_under(&[], directory, name, args, env)
+    }
+
+    /// The same by way of a command that becomes the server.
+    pub fn serve_under(
+        wrapper: &[&str],
+        directory: &Path,
+        name: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let ready = directory.join(format!("{name}.ready"));
         let log = directory.join(format!("{name}.log"));
         let _ = std::fs::remove_file(&ready);
-        let child = Command::new(JETON)
-            .arg("serve")
+        let whole = [wrapper, &[JETON, "serve"]].concat();
+        let (program, first) = whole.split_first().unwrap();
+        let child = Command::new(program)
+            .args(first)
             .args(args)
             .arg("--ready-file")
             .arg(&ready)
@@ -67,6 +80,16 @@ impl Process {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Kills it at once and waits until it is gone.

@@ -1,5 +1,6 @@
 //! A link that fails on demand: it stands between a replica and its database.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,8 @@ pub enum Link {
     Hanging,
     /// It closes every connection, old and new.
     Cut,
+    /// It carries what is asked, and closes the connection when the answer comes.
+    Mute,
 }
 
 /// A link to one address.
@@ -25,6 +28,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: String,
     state: watch::Sender<Link>,
+    target: Arc<Mutex<String>>,
 }
 
 impl Proxy {
@@ -33,21 +37,28 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (state, watched) = watch::channel(Link::Up);
-        let target = target.to_owned();
+        let target = Arc::new(Mutex::new(target.to_owned()));
+        let led = Arc::clone(&target);
         actix_web::rt::spawn(async move {
             loop {
                 let Ok((near, _)) = listener.accept().await else { return };
                 if *watched.borrow() == Link::Cut {
                     continue;
                 }
-                let Ok(far) = TcpStream::connect(&target).await else { continue };
+                let to = led.lock().unwrap().clone();
+                let Ok(far) = TcpStream::connect(&to).await else { continue };
                 let ((near_in, near_out), (far_in, far_out)) =
                     (near.into_split(), far.into_split());
-                actix_web::rt::spawn(carry(near_in, far_out, watched.clone()));
-                actix_web::rt::spawn(carry(far_in, near_out, watched.clone()));
+                actix_web::rt::spawn(carry(near_in, far_out, watched.clone(), false));
+                actix_web::rt::spawn(carry(far_in, near_out, watched.clone(), true));
             }
         });
-        Self { address, state }
+        Self { address, state, target }
+    }
+
+    /// Leads to another address from now on; connections that are there stay where they are.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut self.target.lock().unwrap());
     }
 
     /// Changes what it does, for connections that are there and for new ones.
@@ -56,7 +67,12 @@ impl Proxy {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<Link>) {
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<Link>,
+    is_answer: bool,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
@@ -66,7 +82,8 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch
         let Ok(count @ 1..) = read else { return };
         let link = *state.borrow();
         match link {
-            Link::Up => {}
+            Link::Mute if is_answer => return,
+            Link::Up | Link::Mute => {}
             Link::Slow(by) => tokio::time::sleep(by).await,
             Link::Hanging => {
                 let _ = state.wait_for(|link| *link != Link::Hanging).await;

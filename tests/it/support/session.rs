@@ -113,12 +113,24 @@ impl App {
 
 /// A refresh at any server.
 pub async fn refresh_at(address: &str, client: &str, token: &str, more: &str) -> Answer {
+    try_refresh_at(address, client, token, more).await.unwrap()
+}
+
+/// The same, at a server that may be away.
+pub async fn try_refresh_at(
+    address: &str,
+    client: &str,
+    token: &str,
+    more: &str,
+) -> std::io::Result<Answer> {
     let form = format!("grant_type=refresh_token&refresh_token={token}{more}");
     if client == "spa" {
         let form = format!("{form}&client_id=spa");
-        return http::send(address, "POST", "/oauth2/token", &[FORM], form.as_bytes()).await;
+        return http::try_send(address, "POST", "/oauth2/token", &[FORM], form.as_bytes()).await;
     }
-    http::token(address, "/oauth2/token", client, SECRET, &form).await
+    let credential = http::basic(client, SECRET);
+    let headers = [FORM, ("authorization", credential.as_str())];
+    http::try_send(address, "POST", "/oauth2/token", &headers, form.as_bytes()).await
 }
 
 /// A family as it begins.
