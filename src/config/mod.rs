@@ -247,6 +247,7 @@ fn refresh(reader: &mut Reader) -> RefreshRules {
         retry: reader.choice("refresh.retry", &words).parse().unwrap_or(RefreshRetry::Window),
         window: reader.duration("refresh.window"),
         heal: reader.flag("refresh.heal"),
+        announce: reader.flag("refresh.announce"),
     }
 }
 

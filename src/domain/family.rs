@@ -72,6 +72,8 @@ pub struct RefreshRules {
     pub window: Duration,
     /// Whether a family whose last commits the database lost goes on.
     pub heal: bool,
+    /// Whether clients are told when their refresh token and the family end.
+    pub announce: bool,
 }
 
 impl RefreshRules {
@@ -144,6 +146,15 @@ impl Family {
             return Move::Retry;
         }
         Move::Reuse
+    }
+
+    /// In how many seconds its live token ends if it is not used, and in how many the family ends: the
+    /// members `refresh_token_timeout` and `authorization_expires_in` of an answer. The first is never
+    /// beyond the second.
+    pub fn ends_in(&self, now: Time) -> (u64, u64) {
+        let family = self.ends_at.since(now).as_secs();
+        let token = (self.rotated_at + self.idle).since(now).as_secs();
+        (token.min(family), family)
     }
 
     /// Whether this is the client, with the key if there is one.

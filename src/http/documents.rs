@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::Shared;
 use crate::domain::pkce::METHOD;
-use crate::domain::{Algorithm, AuthMethod, GrantType, Issuer};
+use crate::domain::{AuthMethod, GrantType};
+use crate::issue::Rules;
 use crate::mirror::{Directory, Document};
 
 /// How long metadata may be cached: it changes with the configuration and the scopes.
@@ -47,7 +48,7 @@ pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> Http
         Some(ready) => ready,
         None => {
             let rules = &shared.service.rules;
-            let text = metadata_text(&rules.issuer, &rules.algorithms, &directory);
+            let text = metadata_text(rules, &directory);
             let made = Arc::new((directory, Document::new(text)));
             shared.metadata.store(Some(Arc::clone(&made)));
             made
@@ -58,7 +59,8 @@ pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> Http
 
 /// Only what is served is advertised; and where a missing member would mean a default that is not
 /// true of us (RFC 8414 §2), the member is there.
-fn metadata_text(issuer: &Issuer, lines: &[Algorithm], directory: &Directory) -> String {
+fn metadata_text(rules: &Rules, directory: &Directory) -> String {
+    let (issuer, lines) = (&rules.issuer, &rules.algorithms);
     let confidential = AuthMethod::ALL.iter().filter(|method| **method != AuthMethod::None);
     let confidential: Vec<_> = confidential.map(|method| method.name()).collect();
     let all: Vec<_> = AuthMethod::ALL.iter().map(|method| method.name()).collect();
@@ -84,6 +86,9 @@ fn metadata_text(issuer: &Issuer, lines: &[Algorithm], directory: &Directory) ->
     add("revocation_endpoint", json!(issuer.url("/oauth2/revoke")));
     add("revocation_endpoint_auth_methods_supported", json!(all));
     add("request_uri_parameter_supported", json!(false));
+    if rules.refresh.announce {
+        add("refresh_token_expiration_types_supported", json!(["authorization", "credential"]));
+    }
     // RFC 8414 §2: a member with no elements is left out.
     if !scopes.is_empty() {
         add("scopes_supported", json!(scopes));

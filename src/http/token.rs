@@ -24,6 +24,10 @@ struct TokenAnswer<'a> {
     scope: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token_timeout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_expires_in: Option<u64>,
 }
 
 pub(super) async fn post(
@@ -43,6 +47,8 @@ pub(super) async fn post(
                 expires_in: token.expires_in,
                 scope: &token.scope,
                 refresh_token: token.refresh_token.as_ref().map(TokenText::expose),
+                refresh_token_timeout: token.ends_in.map(|(token, _)| token),
+                authorization_expires_in: token.ends_in.map(|(_, family)| family),
             };
             answer::json(&answer, token.token.len() + token.scope.len() + REST)
         }

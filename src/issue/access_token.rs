@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::Service;
 use crate::domain::{
-    Client, Decision, Granted, Reason, Refusal, ResourceId, Scopes, Time, TokenId,
+    Client, Decision, Family, Granted, Reason, Refusal, ResourceId, Scopes, Time, TokenId,
 };
 use crate::keys::TokenType;
 use crate::mirror::{Offer, Registered};
-use crate::secret::TokenText;
+use crate::secret::{RefreshToken, TokenText};
 
 /// Room for the claims of a usual token, in bytes.
 const USUAL_CLAIMS: usize = 512;
@@ -49,6 +49,8 @@ pub struct AccessToken {
     pub scope: String,
     /// The refresh token that comes with it.
     pub refresh_token: Option<TokenText>,
+    /// When that one, and the authorization, end, in seconds from now, if clients are to be told.
+    pub ends_in: Option<(u64, u64)>,
 }
 
 impl fmt::Debug for AccessToken {
@@ -99,6 +101,13 @@ pub(super) fn usual_scopes(covered: &Scopes, offer: &Offer) -> Result<Scopes, Re
 }
 
 impl Service {
+    /// The live refresh token of a family, to go with its access token.
+    pub(super) fn with_refresh_token(&self, access: &mut AccessToken, family: &Family, now: Time) {
+        let live = RefreshToken { family: family.id, generation: family.generation };
+        access.refresh_token = Some(live.seal(&self.secrets.now()));
+        access.ends_in = self.rules.refresh.announce.then(|| family.ends_in(now));
+    }
+
     /// Whether there is a key that can sign for a client now: to be asked before anything is spent.
     pub(super) fn can_sign(&self, client: &Client, now: Time) -> Result<(), Refusal> {
         let line = client.algorithm.or_else(|| self.default_algorithm(now));
@@ -166,6 +175,12 @@ impl Service {
             algorithm: signer.algorithm(),
             limited_by,
         });
-        Ok(AccessToken { token, expires_in: lifetime.as_secs(), scope, refresh_token: None })
+        Ok(AccessToken {
+            token,
+            expires_in: lifetime.as_secs(),
+            scope,
+            refresh_token: None,
+            ends_in: None,
+        })
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::{
     Challenge, Decision, Facts, Family, GrantType, Reason, Refusal, ResourceId, Time, TokenId,
 };
 use crate::mirror::{Offer, Registered};
-use crate::secret::{RefreshToken, code_digest, same};
+use crate::secret::{code_digest, same};
 use crate::store::audit;
 use crate::store::codes::{self, Code};
 use crate::store::families::Stored;
@@ -50,8 +50,7 @@ pub(super) async fn grant(
     let family = stored.family.id;
     decision.refreshed = Some(Refreshed { family, generation: 0, how: None });
     if registered.client.grants.contains(&GrantType::RefreshToken) {
-        let first = RefreshToken { family: stored.family.id, generation: 0 };
-        token.refresh_token = Some(first.seal(&service.secrets.now()));
+        service.with_refresh_token(&mut token, &stored.family, now);
     }
     match redeem(&redemption, &stored).await {
         Ok(()) => Ok(token),

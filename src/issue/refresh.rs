@@ -229,8 +229,7 @@ impl Service {
             }),
         };
         let mut access = self.issue(grant, self.clock.now(), decision)?;
-        let live = RefreshToken { family: family.id, generation: family.generation };
-        access.refresh_token = Some(live.seal(&self.secrets.now()));
+        self.with_refresh_token(&mut access, family, self.clock.now());
         Ok(access)
     }
 }

@@ -500,6 +500,25 @@ async fn a_refresh_token_is_nowhere_in_the_database() {
 }
 
 #[actix_web::test]
+async fn where_it_is_configured_clients_are_told_when_it_all_ends() {
+    let app = App::with_apps("[refresh]\nannounce = true\n").await;
+    let (_, first) = app.begin("web").await;
+    app.advance(Duration::from_secs(3600)).await;
+    let body = app.refresh("web", &first, "").await.json();
+    assert_eq!(body["refresh_token_timeout"], IDLE.as_secs());
+    assert_eq!(body["authorization_expires_in"], ABSOLUTE.as_secs() - 3600);
+    let metadata = app.get("/.well-known/oauth-authorization-server").await.json();
+    let kinds = metadata["refresh_token_expiration_types_supported"].as_array().unwrap();
+    assert_eq!(kinds, &["authorization", "credential"]);
+    app.stop().await;
+    let app = App::with_apps("").await;
+    let (_, first) = app.begin("web").await;
+    let body = app.refresh("web", &first, "").await.json();
+    assert!(body.get("refresh_token_timeout").or(body.get("authorization_expires_in")).is_none());
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn the_metric_says_how_tokens_were_exchanged() {
     let app = App::with_apps("").await;
     let (_, first) = app.begin("web").await;
