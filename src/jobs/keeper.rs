@@ -15,7 +15,7 @@ use crate::domain::schedule;
 use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, RingKey};
-use crate::store::{StoreError, codes, families, revocations};
+use crate::store::{StoreError, codes, families, native, revocations};
 use crate::telemetry::{Held, Metrics};
 
 /// So many beats lie between two looks for what can be forgotten.
@@ -71,6 +71,7 @@ impl Keeper {
             self.write_notes().await;
             if self.beats.is_multiple_of(SWEEP_EVERY) {
                 self.sweep().await;
+                self.weigh().await;
             }
         }
         self.beats = self.beats.wrapping_add(1);
@@ -166,6 +167,14 @@ impl Keeper {
         emptied("revocations", async || revocations::sweep(db, now - MARGIN).await).await;
         emptied("codes", async || codes::sweep(db, now).await).await;
         emptied("families", async || families::sweep(db, now - RETENTION).await).await;
+    }
+
+    /// Shows what families take on disk.
+    async fn weigh(&self) {
+        match native::storage(&self.desk.db).await {
+            Ok(storage) => self.metrics.stored(storage.families, storage.bytes),
+            Err(error) => tracing::warn!(%error, "what families take on disk could not be asked"),
+        }
     }
 
     /// Writes down what the token path noted.

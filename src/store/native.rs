@@ -10,6 +10,14 @@ statements! {
         "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)";
     SERVER_TIME_SQLITE on Sqlite =
         "select cast(unixepoch('subsec') * 1000000 as integer)";
+    STORAGE_POSTGRES on Postgres =
+        "select cast(case when reltuples < 0 then 0 else reltuples end as bigint),
+                pg_total_relation_size(oid)
+         from pg_catalog.pg_class
+         where relname = 'families' and relkind = 'r' and pg_table_is_visible(oid)";
+    STORAGE_SQLITE on Sqlite =
+        "select (select count(*) from families),
+                (select page_count * page_size from pragma_page_count(), pragma_page_size())";
     TAKE_TIME_POSTGRES on Postgres =
         "select set_config('statement_timeout', '600s', true), set_config('lock_timeout', '60s', true)";
     HURRY_POSTGRES on Postgres =
@@ -27,6 +35,23 @@ pub async fn server_time(db: &Db, clock: &Clock) -> Result<Sample, StoreError> {
     let (micros,) = row.ok_or_else(|| StoreError::Corrupt("a clock without a time".to_owned()))?;
     let authoritative = db.is_postgres();
     Ok(Sample { time: Time::from_micros(micros), sent, received, authoritative })
+}
+
+/// What families take on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Storage {
+    /// About how many there are: Postgres counts when it analyses the table.
+    pub families: i64,
+    /// Bytes that they and their indexes take; of an embedded database, all its bytes.
+    pub bytes: i64,
+}
+
+/// Asks what families take on disk, without reading them all where that would take long.
+pub async fn storage(db: &Db) -> Result<Storage, StoreError> {
+    let statement = if db.is_postgres() { &STORAGE_POSTGRES } else { &STORAGE_SQLITE };
+    let row: Option<(i64, i64)> = db.one(statement, args![]).await?;
+    let (families, bytes) = row.unwrap_or_default();
+    Ok(Storage { families, bytes })
 }
 
 /// Lets this transaction take its time: somebody started it and waits for it.

@@ -60,6 +60,8 @@ struct Database {
     up: IntGauge,
     connections: IntGaugeVec,
     acts: IntGauge,
+    families: IntGauge,
+    families_bytes: IntGauge,
     restored: IntCounter,
     errors: IntCounterVec,
     mirror_age: Gauge,
@@ -230,6 +232,14 @@ impl Database {
             )?,
             acts: make
                 .int_gauge("jeton_revocations_held", "Revocations in memory that still count.")?,
+            families: make.int_gauge(
+                "jeton_families",
+                "About how many families are stored, those that ended lately among them.",
+            )?,
+            families_bytes: make.int_gauge(
+                "jeton_families_bytes",
+                "Bytes of families with their indexes; of an embedded database, of all of it.",
+            )?,
             restored: make.add(IntCounter::new(
                 "jeton_revocations_restored_total",
                 "Revocations that the database had lost and that were written again.",
@@ -339,6 +349,12 @@ impl Metrics {
     /// Counts revocations that had to be written again.
     pub fn restored(&self, acts: usize) {
         self.database.restored.inc_by(acts as u64);
+    }
+
+    /// Shows what families take on disk.
+    pub fn stored(&self, families: i64, bytes: i64) {
+        self.database.families.set(families);
+        self.database.families_bytes.set(bytes);
     }
 
     /// Shows what is in memory.
