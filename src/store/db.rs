@@ -32,7 +32,7 @@ pub const LONG: Duration = Duration::from_secs(600);
 const RETRIES: u64 = 8;
 
 /// The same for a statement that is an act by itself: it may have waited for a row each time.
-const RETRIES_ALONE: u64 = 2;
+const RETRIES_ALONE: u64 = 1;
 
 /// The closed set of values that cross the seam.
 #[derive(Debug, Clone, Copy)]

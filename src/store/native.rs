@@ -21,7 +21,7 @@ statements! {
     TAKE_TIME_POSTGRES on Postgres =
         "select set_config('statement_timeout', '600s', true), set_config('lock_timeout', '60s', true)";
     HURRY_POSTGRES on Postgres =
-        "select set_config('statement_timeout', '4500ms', true), set_config('lock_timeout', '1s', true)";
+        "select set_config('statement_timeout', '4500ms', true), set_config('lock_timeout', '1500ms', true)";
     LOCK_TIMEOUT_POSTGRES on Postgres =
         "select set_config('lock_timeout', '3s', true)";
 }

@@ -16,10 +16,11 @@ const ACQUIRE: Duration = Duration::from_secs(2);
 /// A connection that has been idle for longer is looked at before it is used.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// How long a statement waits for a row that somebody else holds, and how long it may take. We give up
+/// How long a statement waits for a row that somebody else holds (longer than Postgres takes to see that
+/// two wait for each other, so that one of them loses and not both), and how long it may take. We give up
 /// after [`PATIENCE`], and what went on then would be committed later, when everybody has long been
 /// told that it failed. It is set here and not when connecting: poolers refuse what they do not know.
-const LIMITS: &str = "select set_config('lock_timeout', '1s', false),
+const LIMITS: &str = "select set_config('lock_timeout', '1500ms', false),
                              set_config('statement_timeout', '4500ms', false)";
 
 /// What stands between us and Postgres.
