@@ -194,7 +194,7 @@ impl Service {
             return Ok(());
         };
         let account = users::get(&self.db, family.subject).await;
-        let account = account.map_err(|_| Refusal::from(Reason::DatabaseUnavailable))?;
+        let account = account.map_err(|error| away(&error))?;
         if account.is_some_and(|account| account.user.updated_at >= mark) {
             return Ok(());
         }

@@ -155,15 +155,15 @@ pub async fn set_password(
 }
 
 /// Replaces a hash by one of the same password under today's parameters, unless the password was
-/// changed meanwhile.
+/// changed meanwhile, or another sign-in was faster: then it says false.
 pub async fn rehash(
     tx: &mut Tx,
     id: Uuid,
     old: &PasswordHash,
     new: &PasswordHash,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let args = args![id, new.0.as_str(), old.0.as_str()];
-    tx.run(&USER_REHASH, args).await.map(drop)
+    Ok(tx.run(&USER_REHASH, args).await? == 1)
 }
 
 /// Switches an account off, since then, or on; false if there is no such person. When a row was last

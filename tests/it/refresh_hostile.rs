@@ -278,3 +278,16 @@ async fn one_network_cannot_take_every_place_at_the_sign_in_page() {
     );
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn of_many_whose_old_hash_is_renewed_at_once_nobody_is_told_that_the_password_is_wrong() {
+    use crate::support::sign_in::{PASSWORD, add_user_with, open, request, weak_hash};
+    let app = with_people("").await;
+    add_user_with(&app, "bob", Some(&PasswordHash(weak_hash()))).await;
+    let page = open(&app, &request("spa", &[])).await;
+    let all = (0..4).map(|_| page.allow(&app, "bob", PASSWORD));
+    for answer in futures_util::future::join_all(all).await {
+        assert_eq!(answer.status, 303);
+    }
+    app.stop().await;
+}
