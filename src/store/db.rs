@@ -4,7 +4,7 @@
 //! can land on SQLite's read-only pool, forget its commit, or be retried by hand.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::postgres::PgRow;
@@ -31,8 +31,9 @@ pub const LONG: Duration = Duration::from_secs(600);
 /// How often a transaction that lost a race is tried again.
 const RETRIES: u64 = 8;
 
-/// The same for a statement that is an act by itself: it may have waited for a row each time.
-const RETRIES_ALONE: u64 = 1;
+/// A statement that is an act by itself is not tried again after so long: it may have waited for a
+/// row each time, and whoever asked waits too.
+const ENOUGH: Duration = Duration::from_secs(2);
 
 /// The closed set of values that cross the seam.
 #[derive(Debug, Clone, Copy)]
@@ -283,7 +284,7 @@ impl Db {
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
-        let mut lost = 0;
+        let (began, mut lost) = (Instant::now(), 0);
         loop {
             let done = within(PATIENCE, async {
                 self.failpoints.before_commit()?;
@@ -306,7 +307,9 @@ impl Db {
                 Ok(rows)
             });
             match done.await {
-                Err(StoreError::Contended) if lost < RETRIES_ALONE => pause(lost).await,
+                Err(StoreError::Contended) if lost < RETRIES && began.elapsed() < ENOUGH => {
+                    pause(lost).await;
+                }
                 Err(StoreError::Unavailable(_)) => return Err(StoreError::Unknown),
                 outcome => return outcome,
             }
