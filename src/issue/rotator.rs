@@ -4,7 +4,7 @@
 //! small multiple of its disk's flushes. Here whoever comes while others are at it is put together
 //! with them into one statement. Who comes alone goes alone, and waits for nobody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,10 @@ use crate::store::{Db, StoreError};
 
 /// So many may go alone at once; whoever comes beyond that goes together with others.
 const ALONE: usize = 2;
+
+/// So many groups are under way at once on Postgres: while one waits for the disk, the next is put
+/// together and computed.
+const GROUPS: usize = 2;
 
 /// So many may wait; beyond that callers are told to come again.
 const WAITING: usize = 4096;
@@ -69,22 +73,32 @@ impl Rotator {
     /// Takes what is handed in for as long as the server runs.
     pub async fn run(self: Arc<Self>, db: Db) {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut receiver) = receiver else { return };
-        let mut group = Vec::new();
-        while receiver.recv_many(&mut group, TOGETHER).await > 0 {
-            let (first, again) = one_of_each(group.drain(..));
-            take(&db, first).await;
-            // Most likely the family has moved on, and what these callers get is the successor. They
-            // look for themselves: nobody else's refresh waits while one token comes a thousand times.
-            for (_, done) in again {
-                let _ = done.send(Ok(None));
-            }
+        let Some(receiver) = receiver else { return };
+        let receiver = tokio::sync::Mutex::new(receiver);
+        // SQLite has one writer: a second group could only wait for the first, and not grow meanwhile.
+        let groups = if db.is_postgres() { GROUPS } else { 1 };
+        futures_util::future::join_all((0..groups).map(|_| collect(&receiver, &db))).await;
+    }
+}
+
+/// Takes one group after the other; while it does, whoever comes waits for another of these, or
+/// becomes its next group.
+async fn collect(receiver: &tokio::sync::Mutex<mpsc::Receiver<Waiting>>, db: &Db) {
+    let mut group = Vec::new();
+    // Held until somebody comes, and let go before the database is asked.
+    while receiver.lock().await.recv_many(&mut group, TOGETHER).await > 0 {
+        let (first, again) = one_of_each(group.drain(..));
+        take(db, first).await;
+        // Most likely the family has moved on, and what these callers get is the successor. They
+        // look for themselves: nobody else's refresh waits while one token comes a thousand times.
+        for (_, done) in again {
+            let _ = done.send(Ok(None));
         }
     }
 }
 
-/// One of each that ask for the same, in the order of the families' ids, so that two replicas never
-/// wait for each other crosswise; and what is left over. Another client's step does not take the
+/// One of each that ask for the same, in the order of the families' ids, which is that of the index;
+/// and what is left over. Another client's step does not take the
 /// place of the right one: of two for one family the statement itself finds at most one to be right.
 fn one_of_each(all: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut seen = HashSet::new();
@@ -104,15 +118,18 @@ async fn take(db: &Db, group: Vec<Waiting>) {
         }
         return;
     }
-    let mut taken: HashMap<_, _> = match families::advance_many(db, &steps).await {
-        // By its mark each caller finds its own step: a family alone could be another caller's.
-        Ok(taken) => taken.into_iter().map(|family| (family.attempt, family)).collect(),
+    match families::advance_many(db, &steps).await {
+        Ok(outcomes) => {
+            for (outcome, caller) in outcomes.into_iter().zip(callers) {
+                // A caller that has gone away does not take its step back.
+                let _ = caller.send(outcome);
+            }
+        }
         // It happened, or it did not; or there is no database now, for one as little as for all.
         Err(StoreError::Unknown | StoreError::Unavailable(_)) => {
             for caller in callers {
                 let _ = caller.send(Err(StoreError::Unknown));
             }
-            return;
         }
         Err(error) => {
             tracing::warn!(%error, refreshes = steps.len(), "refreshes could not go together");
@@ -120,11 +137,6 @@ async fn take(db: &Db, group: Vec<Waiting>) {
                 let _ = caller.send(families::advance(db, step).await);
             });
             futures_util::future::join_all(alone).await;
-            return;
         }
-    };
-    for (step, caller) in steps.iter().zip(callers) {
-        // A caller that has gone away does not take its step back.
-        let _ = caller.send(Ok(taken.remove(&step.attempt)));
     }
 }

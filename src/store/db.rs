@@ -58,6 +58,12 @@ pub enum Arg<'a> {
     Json(&'a Value),
     /// A JSON document that may be absent.
     OptJson(Option<&'a Value>),
+    /// Row ids: an array on Postgres, on SQLite a JSON document.
+    Ids(&'a [Uuid]),
+    /// Integers, likewise.
+    Ints(&'a [i64]),
+    /// Texts, each of which may be absent, likewise.
+    Texts(&'a [Option<&'a str>]),
 }
 
 macro_rules! arg_from {
@@ -69,7 +75,8 @@ macro_rules! arg_from {
 }
 arg_from!(i64 => Int, Option<i64> => OptInt, bool => Bool, &'a str => Text,
     Option<&'a str> => OptText, &'a [u8] => Bytes, Option<&'a [u8]> => OptBytes, Uuid => Id,
-    &'a Value => Json, Option<&'a Value> => OptJson);
+    &'a Value => Json, Option<&'a Value> => OptJson, &'a [Uuid] => Ids, &'a [i64] => Ints,
+    &'a [Option<&'a str>] => Texts);
 
 impl<'a> From<&'a String> for Arg<'a> {
     fn from(text: &'a String) -> Self {
@@ -89,10 +96,10 @@ impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, Sqli
 {}
 
 macro_rules! bound {
-    ($query:expr, $persistent:expr, $args:expr) => {
-        bound!($query.persistent($persistent), $args)
+    ($on:ident $query:expr, $persistent:expr, $args:expr) => {
+        bound!($on $query.persistent($persistent), $args)
     };
-    ($query:expr, $args:expr) => {
+    ($on:ident $query:expr, $args:expr) => {
         $args.iter().fold($query, |query, arg| match *arg {
             Arg::Int(v) => query.bind(v),
             Arg::OptInt(v) => query.bind(v),
@@ -104,7 +111,19 @@ macro_rules! bound {
             Arg::Id(v) => query.bind(v),
             Arg::Json(v) => query.bind(Json(v)),
             Arg::OptJson(v) => query.bind(v.map(Json)),
+            Arg::Ids(v) => query.bind(list!($on v)),
+            Arg::Ints(v) => query.bind(list!($on v)),
+            Arg::Texts(v) => query.bind(list!($on v)),
         })
+    };
+}
+
+macro_rules! list {
+    (Postgres $list:expr) => {
+        $list
+    };
+    (Sqlite $list:expr) => {
+        Json($list)
     };
 }
 
@@ -193,7 +212,9 @@ impl Db {
         within(PATIENCE, async {
             Ok(match &self.pool {
                 Pool::Postgres { pool, pooler: Pooler::None } => {
-                    bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+                    bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
+                        .fetch_all(pool)
+                        .await?
                 }
                 Pool::Postgres { pool, pooler: Pooler::Transaction } => {
                     let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
@@ -202,7 +223,7 @@ impl Db {
                     rows
                 }
                 Pool::Sqlite { readers, .. } => {
-                    bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
+                    bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
                 }
             })
         })
@@ -290,7 +311,9 @@ impl Db {
                 self.failpoints.before_commit()?;
                 let rows = match &self.pool {
                     Pool::Postgres { pool, pooler: Pooler::None } => {
-                        bound!(sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+                        bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
+                            .fetch_all(pool)
+                            .await?
                     }
                     Pool::Postgres { pool, pooler: Pooler::Transaction } => {
                         let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
@@ -300,7 +323,9 @@ impl Db {
                         rows
                     }
                     Pool::Sqlite { writer, .. } => {
-                        bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(writer).await?
+                        bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args)
+                            .fetch_all(writer)
+                            .await?
                     }
                 };
                 self.failpoints.after_commit()?;
@@ -343,14 +368,15 @@ impl Tx {
         let sql = statement.sql;
         Ok(match self {
             Tx::Postgres(tx, pooler) => {
-                bound!(sqlx::query::<Postgres>(sql), *pooler == Pooler::None, args)
+                bound!(Postgres sqlx::query::<Postgres>(sql), *pooler == Pooler::None, args)
                     .execute(&mut **tx)
                     .await?
                     .rows_affected()
             }
-            Tx::Sqlite(tx) => {
-                bound!(sqlx::query::<Sqlite>(sql), args).execute(&mut **tx).await?.rows_affected()
-            }
+            Tx::Sqlite(tx) => bound!(Sqlite sqlx::query::<Sqlite>(sql), args)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
         })
     }
 
@@ -363,12 +389,12 @@ impl Tx {
         let sql = statement.sql;
         Ok(match self {
             Tx::Postgres(tx, pooler) => {
-                bound!(sqlx::query_as::<Postgres, T>(sql), *pooler == Pooler::None, args)
+                bound!(Postgres sqlx::query_as::<Postgres, T>(sql), *pooler == Pooler::None, args)
                     .fetch_all(&mut **tx)
                     .await?
             }
             Tx::Sqlite(tx) => {
-                bound!(sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(&mut **tx).await?
+                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(&mut **tx).await?
             }
         })
     }

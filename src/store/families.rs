@@ -1,5 +1,7 @@
 //! Rows of refresh-token families: one for each authorization, changed in place.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -26,27 +28,38 @@ statements! {
            and (key_thumbprint is null or key_thumbprint = $7)
            and revoked_at is null and suspended_at is null
            and ends_at > $4 and rotated_at + idle > $4
-         returning id, generation, rotated_at, attempt, client_id, subject, resources, scopes,
-                   authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
-                   key_thumbprint, user_agent, network";
+         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
+                   key_thumbprint";
     FAMILIES_ADVANCE_POSTGRES on Postgres =
-        "with step as materialized (
-             select * from jsonb_to_recordset($1) as step
-                 (id uuid, up_from bigint, up_to bigint, at bigint, mark bigint, client text,
-                  key text)),
-         free as materialized (
-             select id from families where id in (select id from step)
-             order by id for update skip locked)
-         update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
-         from step
-         where families.id = step.id and families.id in (select id from free)
+        "with free as materialized (
+             select families.ctid as place, step.up_to, step.at, step.mark
+             from unnest(cast($1 as uuid[]), cast($2 as bigint[]), cast($3 as bigint[]),
+                         cast($4 as bigint[]), cast($5 as bigint[]), cast($6 as text[]),
+                         cast($7 as text[])) as step (id, up_from, up_to, at, mark, client, key)
+             join families on families.id = step.id
+             where generation = step.up_from and client_id = step.client
+               and (key_thumbprint is null or key_thumbprint = step.key)
+               and revoked_at is null and suspended_at is null
+               and ends_at > step.at and rotated_at + idle > step.at
+             for update of families skip locked)
+         update families set generation = free.up_to, rotated_at = free.at, attempt = free.mark
+         from free
+         where families.ctid = free.place
+         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
+                   key_thumbprint";
+    FAMILIES_ADVANCE_SQLITE on Sqlite =
+        "update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
+         from (select unhex(value ->> 0) as id, value ->> 1 as up_from, value ->> 2 as up_to,
+                      value ->> 3 as at, value ->> 4 as mark, value ->> 5 as client,
+                      value ->> 6 as key
+               from json_each($1)) as step
+         where families.id = step.id
            and generation = step.up_from and client_id = step.client
            and (key_thumbprint is null or key_thumbprint = step.key)
            and revoked_at is null and suspended_at is null
            and ends_at > step.at and rotated_at + idle > step.at
-         returning families.id, generation, rotated_at, attempt, client_id, subject, resources,
-                   scopes, authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
-                   key_thumbprint, user_agent, network";
+         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
+                   key_thumbprint";
     FAMILY_END on Both =
         "update families set revoked_at = $2, ended_by = $3, attempt = $4, ends_at = $2
          where id = $1 and revoked_at is null and ends_at > $2";
@@ -56,6 +69,8 @@ statements! {
         "delete from families where id in (
              select id from families where ends_at < $1 order by ends_at limit $2)";
 }
+
+const TABLE: &str = "families";
 
 /// A family and what only people look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,11 +129,6 @@ impl TryFrom<Row> for Stored {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        const TABLE: &str = "families";
-        let resources = row.resources.split(' ').filter(|text| !text.is_empty());
-        let resources = resources.map(ResourceId::parse).collect::<Result<_, _>>();
-        let scopes =
-            if row.scopes.is_empty() { Ok(Scopes::default()) } else { Scopes::parse(&row.scopes) };
         let generation = u32::try_from(row.generation);
         let family = Family {
             id: row.id,
@@ -127,8 +137,8 @@ impl TryFrom<Row> for Stored {
             attempt: row.attempt,
             client: column(ClientId::parse(&row.client_id), TABLE, row.id, "client_id")?,
             subject: row.subject,
-            resources: column(resources, TABLE, row.id, "resources")?,
-            scopes: column(scopes, TABLE, row.id, "scopes")?,
+            resources: resources_of(&row.resources, row.id)?,
+            scopes: scopes_of(&row.scopes, row.id)?,
             authenticated_at: Time::from_micros(row.authenticated_at),
             idle: from_micros(row.idle),
             ends_at: Time::from_micros(row.ends_at),
@@ -139,6 +149,16 @@ impl TryFrom<Row> for Stored {
         let (user_agent, network) = (row.user_agent, row.network);
         Ok(Self { family, ended_by: row.ended_by, user_agent, network })
     }
+}
+
+fn resources_of(text: &str, id: Uuid) -> Result<Vec<ResourceId>, StoreError> {
+    let resources = text.split(' ').filter(|text| !text.is_empty());
+    column(resources.map(ResourceId::parse).collect(), TABLE, id, "resources")
+}
+
+fn scopes_of(text: &str, id: Uuid) -> Result<Scopes, StoreError> {
+    let scopes = if text.is_empty() { Ok(Scopes::default()) } else { Scopes::parse(text) };
+    column(scopes, TABLE, id, "scopes")
 }
 
 /// Begins a family.
@@ -170,47 +190,83 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Stored>, StoreError> {
     db.one::<Row>(&FAMILY, args![id]).await?.map(TryInto::try_into).transpose()
 }
 
+/// What comes back of a family whose row was changed: the mark of the step that did it, and what the
+/// step does not know.
+type Taken = (i64, Uuid, String, String, i64, i64, i64, Option<String>);
+
 /// Takes a step, if the row is as presumed, the client and the key are right, and it is alive; says
 /// nothing if not, and then nothing was changed. Of many who take the same step one succeeds.
 pub async fn advance(db: &Db, step: &Advance) -> Result<Option<Family>, StoreError> {
-    family(db.write_alone(&FAMILY_ADVANCE, &step.args()).await?.pop())
+    let taken = db.write_alone(&FAMILY_ADVANCE, &step.args()).await?.pop();
+    taken.map_or(Ok(None), |taken| step.family(taken))
 }
 
 /// The same, as a part of an act that writes more than this.
 pub async fn advance_in(tx: &mut Tx, step: &Advance) -> Result<Option<Family>, StoreError> {
-    family(tx.one(&FAMILY_ADVANCE, &step.args()).await?)
+    let taken = tx.one(&FAMILY_ADVANCE, &step.args()).await?;
+    taken.map_or(Ok(None), |taken| step.family(taken))
 }
 
-/// Takes many steps of as many families in one commit; what is returned says which were taken. Each
-/// is taken or not as if it came alone, but for one whose row somebody else holds at the moment: that
-/// is not taken, because all the others would wait with it.
-pub async fn advance_many(db: &Db, steps: &[Advance]) -> Result<Vec<Family>, StoreError> {
-    if !db.is_postgres() {
-        return db
-            .write(async |tx| {
-                let mut taken = Vec::new();
-                for step in steps {
-                    taken.extend(advance_in(tx, step).await?);
-                }
-                Ok(taken)
-            })
-            .await;
-    }
-    let all: Value = steps.iter().map(Advance::json).collect();
-    let rows: Vec<Row> = db.write_alone(&FAMILIES_ADVANCE_POSTGRES, args![&all]).await?;
-    rows.into_iter().map(|row| Stored::try_from(row).map(|stored| stored.family)).collect()
-}
+/// What became of one step of several.
+type Outcome = Result<Option<Family>, StoreError>;
 
-fn family(row: Option<Row>) -> Result<Option<Family>, StoreError> {
-    Ok(row.map(Stored::try_from).transpose()?.map(|stored| stored.family))
+/// Takes many steps in one commit, and says what became of each: it is taken or not as if it came
+/// alone, but for one whose row somebody else holds at the moment: that is not taken, because all the
+/// others would wait with it. A row that cannot be read is its own caller's error and nobody else's.
+pub async fn advance_many(db: &Db, steps: &[Advance]) -> Result<Vec<Outcome>, StoreError> {
+    let taken: Vec<Taken> = if db.is_postgres() {
+        let ids: Vec<_> = steps.iter().map(|step| step.id).collect();
+        let ints = |of: fn(&Advance) -> i64| steps.iter().map(of).collect::<Vec<_>>();
+        let (from, to) = (ints(|step| step.from.into()), ints(|step| step.to.into()));
+        let (at, mark) = (ints(|step| step.now.micros()), ints(|step| step.attempt));
+        let clients: Vec<_> = steps.iter().map(|step| Some(step.client.as_str())).collect();
+        let keys: Vec<_> = steps.iter().map(|step| step.key_thumbprint.as_deref()).collect();
+        let args = args![&ids[..], &from[..], &to[..], &at[..], &mark[..], &clients[..], &keys[..]];
+        db.write_alone(&FAMILIES_ADVANCE_POSTGRES, args).await?
+    } else {
+        let all: Value = steps.iter().map(Advance::json).collect();
+        db.write_alone(&FAMILIES_ADVANCE_SQLITE, args![&all]).await?
+    };
+    // By its mark each step finds its own: by the family it could be another caller's.
+    let mut taken: HashMap<_, _> = taken.into_iter().map(|taken| (taken.0, taken)).collect();
+    let outcome =
+        |step: &Advance| taken.remove(&step.attempt).map_or(Ok(None), |taken| step.family(taken));
+    Ok(steps.iter().map(outcome).collect())
 }
 
 impl Advance {
+    /// The family after this step.
+    fn family(&self, taken: Taken) -> Outcome {
+        let (_, subject, resources, scopes, authenticated_at, idle, ends_at, key_thumbprint) =
+            taken;
+        Ok(Some(Family {
+            id: self.id,
+            generation: self.to,
+            rotated_at: self.now,
+            attempt: self.attempt,
+            client: self.client.clone(),
+            subject,
+            resources: resources_of(&resources, self.id)?,
+            scopes: scopes_of(&scopes, self.id)?,
+            authenticated_at: Time::from_micros(authenticated_at),
+            idle: from_micros(idle),
+            ends_at: Time::from_micros(ends_at),
+            suspended_at: None,
+            revoked_at: None,
+            key_thumbprint,
+        }))
+    }
+
     fn json(&self) -> Value {
-        json!({
-            "id": self.id, "up_from": self.from, "up_to": self.to, "at": self.now.micros(),
-            "mark": self.attempt, "client": self.client.as_str(), "key": self.key_thumbprint,
-        })
+        json!([
+            self.id.simple().to_string(),
+            self.from,
+            self.to,
+            self.now.micros(),
+            self.attempt,
+            self.client.as_str(),
+            self.key_thumbprint,
+        ])
     }
 
     fn args(&self) -> [Arg<'_>; 7] {

@@ -47,7 +47,8 @@ async fn refresh(app: &App, db: &Db, all: &[Uuid], from: u32) {
     all.shuffle(&mut rand::rng());
     for some in all.chunks(64) {
         let steps: Vec<_> = some.iter().map(step).collect();
-        assert_eq!(families::advance_many(db, &steps).await.unwrap().len(), some.len());
+        let taken = families::advance_many(db, &steps).await.unwrap();
+        assert!(taken.iter().all(|taken| matches!(taken, Ok(Some(_)))), "{taken:?}");
     }
 }
 
