@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cases;
+
 /// What is to be done.
 #[derive(Clone)]
 pub struct Args {
@@ -58,9 +60,13 @@ impl Args {
         }
     }
 
-    /// Whether a case is asked for: by its name, a part of it, or the name of one of its parts.
+    /// Whether a case is asked for: by its name, a part of it, or the name of one of its parts. The
+    /// name of another case is no part of this one, though it may begin in the same way.
     pub fn wants(&self, case: &str) -> bool {
-        let asks = |word: &String| case.contains(word.as_str()) || word.contains(case);
+        let is_another = |word: &str| cases::ALL.iter().any(|(name, _)| *name == word);
+        let asks = |word: &String| {
+            case.contains(word.as_str()) || (word.contains(case) && !is_another(word))
+        };
         self.words.is_empty() || self.words.iter().any(asks)
     }
 }

@@ -1,7 +1,9 @@
 //! The cases: for each path what is asked, beside which ceiling, and what share of it is the goal.
 
 mod documents;
+mod families;
 mod introspection;
+mod pgbench;
 mod process;
 mod refresh;
 mod revocation;
@@ -25,6 +27,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("storm", revocation::storm),
     ("refresh", refresh::run),
     ("refresh-256", refresh::many),
+    ("refresh-pgbench", pgbench::run),
     ("refresh-sqlite", refresh::sqlite),
     ("start", process::start),
     ("memory", process::memory),
