@@ -7,6 +7,7 @@ mod pgbench;
 mod process;
 mod refresh;
 mod revocation;
+mod storage;
 mod token;
 
 use crate::bench::Bench;
@@ -28,6 +29,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("refresh", refresh::run),
     ("refresh-256", refresh::many),
     ("refresh-pgbench", pgbench::run),
+    ("refresh-storage", storage::run),
     ("refresh-sqlite", refresh::sqlite),
     ("start", process::start),
     ("memory", process::memory),

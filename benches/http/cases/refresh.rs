@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::families::flows;
+use super::storage;
 use crate::bench::{Bench, Jeton, SIGNS_IN, TOKEN, WEB, request_token, resource};
 use crate::load::Source;
 use crate::measure::Subject;
@@ -11,11 +12,12 @@ use crate::report::{Goal, Report};
 use crate::server::{self, Home, JETON};
 
 /// On Postgres: together, beside each alone, beside tokens that need no database, and beside bare
-/// handlers that do the same without any rule.
+/// handlers that do the same without any rule. And what it writes to Postgres' log.
 pub fn run(bench: &Bench, report: &mut Report) {
     let goals =
         [Goal { of: "client_credentials", share: 0.55 }, Goal { of: "each alone", share: 2.0 }];
     postgres(bench, report, ("refresh", bench.args.connections), &goals);
+    storage::log(bench, report);
 }
 
 /// The same for four times as many at once.
