@@ -133,7 +133,12 @@ impl Jeton {
         self.server = self.home.serve(&[]);
     }
 
-    /// Where its database is.
+    /// Its database.
+    pub const fn database(&self) -> &Database<'static> {
+        &self.database
+    }
+
+    /// Where that is.
     pub fn database_url(&self) -> &str {
         &self.database.url
     }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod families;
+mod growth;
 mod introspection;
 mod pgbench;
 mod process;
@@ -31,6 +32,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("refresh-pgbench", pgbench::run),
     ("refresh-storage", storage::run),
     ("refresh-sqlite", refresh::sqlite),
+    ("refresh-growth", growth::run),
     ("start", process::start),
     ("memory", process::memory),
 ];

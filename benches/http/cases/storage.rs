@@ -39,7 +39,7 @@ const POSITION: &str = "cast(pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') as big
 const STATISTICS: Duration = Duration::from_secs(2);
 
 /// Bytes of Postgres' log for each refresh. Just after a checkpoint it is more where families are many:
-/// then Postgres writes the whole of each page that changes for the first time.
+/// then Postgres writes the whole of each page that changes for the first time (see `growth`).
 pub fn log(bench: &Bench, report: &mut Report) {
     let (jeton, connections) = (&bench.jetons[0], bench.args.connections);
     let source = flows(&jeton.home, jeton.database_url(), TOKEN, connections);
@@ -51,6 +51,15 @@ pub fn log(bench: &Bench, report: &mut Report) {
     });
     let bytes = (after.0 - before.0) as f64 / (after.1 - before.1) as f64;
     report.value("refresh: log for each", bytes, "B", Some(Bound::AtMost(300.0)));
+}
+
+/// Bytes of Postgres' log for each refresh of a load, wherever in it that is.
+pub fn log_of(bench: &Bench, jeton: &Jeton, source: &Source) -> f64 {
+    let sql = format!("select {POSITION}");
+    let (outcome, before, after) = under_load(bench, jeton, source, |client| {
+        client.query_one(&sql, &[]).unwrap().get::<_, i64>(0)
+    });
+    (after - before) as f64 / outcome.latencies.count() as f64
 }
 
 /// Loads a server, and reads something from its database where the counting begins and ends.
