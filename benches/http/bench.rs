@@ -22,6 +22,9 @@ pub const CHECKER: &str = "checker";
 /// The client that people sign in to.
 pub const WEB: &str = "web";
 
+/// Where it wants them back.
+pub const REDIRECT_URI: &str = "https://web.example.test/cb";
+
 /// What it may do.
 pub const SIGNS_IN: &str = "grants = [\"authorization_code\", \"refresh_token\"]\n\
                             redirect_uris = [\"https://web.example.test/cb\"]";

@@ -1,5 +1,6 @@
 //! The cases: for each path what is asked, beside which ceiling, and what share of it is the goal.
 
+mod code;
 mod documents;
 mod families;
 mod growth;
@@ -33,6 +34,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("refresh-storage", storage::run),
     ("refresh-sqlite", refresh::sqlite),
     ("refresh-growth", growth::run),
+    ("code", code::run),
     ("start", process::start),
     ("memory", process::memory),
 ];
