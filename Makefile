@@ -28,6 +28,8 @@ faults: setup-test ## Break everything around refresh tokens, and print what cam
 	@tests/faults $(or $(ROUNDS),1000)
 
 # Built before the database is started, so that a compiler's error is not followed by its shutdown.
+# BENCH="refresh-growth" fills a database with ten million families first: minutes, and 4 GB of disk. It
+# runs only if its whole name is given.
 bench: setup-bench ## Measure a release build beside its ceilings (BENCH="jwks" for a part, BENCH="--quick")
 	@cargo bench --bench http --no-run
 	@tests/postgres durable cargo bench --quiet --bench http -- $(BENCH)

@@ -1,13 +1,18 @@
-//! The command line: `cargo bench --bench http -- [--quick] [--other JETON] [WORD…]`.
+//! The command line: `cargo bench --bench http -- [--quick] [--other JETON] [WORD…]`. A case that takes
+//! minutes, `refresh-growth`, runs only if a word is its whole name.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::cases;
 
 /// What is to be done.
 #[derive(Clone)]
 pub struct Args {
     /// Cases whose names contain one of these words; all of them if there are none.
     words: Vec<String>,
+    /// Only see that everything works: less of everything.
+    pub quick: bool,
     /// How long one measurement takes.
     pub measure: Duration,
     /// How long the same load runs before it.
@@ -49,6 +54,7 @@ impl Args {
         let (measure, warm, rounds) = if quick { (1000, 300, 1) } else { (2500, 500, 3) };
         Self {
             words,
+            quick,
             measure: Duration::from_millis(measure),
             warm: Duration::from_millis(warm),
             rounds,
@@ -58,9 +64,18 @@ impl Args {
         }
     }
 
-    /// Whether a case is asked for: by its name, a part of it, or the name of one of its parts.
+    /// Whether a case is asked for: by its name, a part of it, or the name of one of its parts. The
+    /// name of another case is no part of this one, though it may begin in the same way.
     pub fn wants(&self, case: &str) -> bool {
-        let asks = |word: &String| case.contains(word.as_str()) || word.contains(case);
+        let is_another = |word: &str| cases::ALL.iter().any(|(name, _)| *name == word);
+        let asks = |word: &String| {
+            case.contains(word.as_str()) || (word.contains(case) && !is_another(word))
+        };
         self.words.is_empty() || self.words.iter().any(asks)
+    }
+
+    /// Whether a case is asked for by its whole name.
+    pub fn names(&self, case: &str) -> bool {
+        self.words.iter().any(|word| word == case)
     }
 }

@@ -19,11 +19,15 @@ pub const CLIENTS: [(&str, &str); 4] =
 /// The resource server that asks about tokens.
 pub const CHECKER: &str = "checker";
 
-/// The client that refreshes.
+/// The client that people sign in to.
 pub const WEB: &str = "web";
 
+/// Where it wants them back.
+pub const REDIRECT_URI: &str = "https://web.example.test/cb";
+
 /// What it may do.
-pub const REFRESHES: &str = "grants = [\"refresh_token\"]";
+pub const SIGNS_IN: &str = "grants = [\"authorization_code\", \"refresh_token\"]\n\
+                            redirect_uris = [\"https://web.example.test/cb\"]";
 
 /// Everything the cases need.
 pub struct Bench {
@@ -119,7 +123,7 @@ impl Jeton {
         let clients = CLIENTS
             .map(|(algorithm, id)| server::client(id, &format!("algorithm = \"{algorithm}\"")));
         let checker = server::client(CHECKER, &format!("introspects = [\"{RESOURCE}\"]"));
-        let web = server::client(WEB, REFRESHES);
+        let web = server::client(WEB, SIGNS_IN);
         home.furnish(&format!("{}{}{checker}{web}", resource(), clients.concat()));
         let server = home.serve(&["--apply", home.path("clients.toml").to_str().unwrap()]);
         Self { label, server, home, database }
@@ -132,7 +136,12 @@ impl Jeton {
         self.server = self.home.serve(&[]);
     }
 
-    /// Where its database is.
+    /// Its database.
+    pub const fn database(&self) -> &Database<'static> {
+        &self.database
+    }
+
+    /// Where that is.
     pub fn database_url(&self) -> &str {
         &self.database.url
     }

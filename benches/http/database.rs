@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jeton::store::{Db, Open, Pooler};
+use postgres::types::FromSqlOwned;
 use postgres::{Client, NoTls};
 
 use crate::machine;
@@ -52,7 +54,19 @@ impl Postgres {
 impl Database<'_> {
     /// Runs SQL on it.
     pub fn run(&self, sql: &str) {
-        Client::connect(&self.url, NoTls).unwrap().batch_execute(sql).unwrap();
+        let mut client = Client::connect(&self.url, NoTls).unwrap();
+        client.batch_execute("set statement_timeout = '600s'").unwrap();
+        client.batch_execute(sql).unwrap();
+    }
+
+    /// Changes a setting for those who connect from now on.
+    pub fn set(&self, setting: &str) {
+        self.run(&format!("alter database {} set {setting}", self.name));
+    }
+
+    /// Asks it for one value.
+    pub fn ask<T: FromSqlOwned>(&self, sql: &str) -> T {
+        Client::connect(&self.url, NoTls).unwrap().query_one(sql, &[]).unwrap().get(0)
     }
 
     fn administrate(&self, act: &str) {
@@ -70,4 +84,16 @@ impl Drop for Database<'_> {
             let _ = client.batch_execute(&format!("drop database {} with (force)", self.name));
         }
     }
+}
+
+/// Does something with a database as Jeton itself opens it.
+pub fn with_store<T>(url: &str, act: impl AsyncFnOnce(&Db) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let open = Open { url, connections: 1, pooler: Pooler::None };
+        let db = Db::open(&open).await.unwrap();
+        let value = act(&db).await;
+        db.close().await;
+        value
+    })
 }

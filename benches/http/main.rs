@@ -12,6 +12,7 @@
 //! answer      reading what comes back
 //! ceiling/    the bare handlers, as a server of its own
 //! server      a release `jeton` as a child process; the ceiling as another
+//! child       processes that never outlive this one
 //! database    fresh databases on the Postgres server of this run
 //! machine     what /proc knows: CPU time, memory, and what others took
 //! report      the table and the JSON
@@ -36,6 +37,7 @@ mod args;
 mod bench;
 mod cases;
 mod ceiling;
+mod child;
 mod database;
 mod histogram;
 mod load;
@@ -53,7 +55,7 @@ fn main() {
     if let Some(directory) = &args.ceiling {
         return ceiling::serve(directory);
     }
-    server::stop_all_on_signals();
+    child::stop_all_on_signals();
     // Children end with their guards; a panic unwinds through those.
     let mut report = Report::new(&args);
     let bench = Bench::new(args);

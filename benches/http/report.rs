@@ -16,6 +16,32 @@ pub struct Goal {
     pub share: f64,
 }
 
+/// What a single value shall be.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// So much or less.
+    AtMost(f64),
+    /// So much or more.
+    AtLeast(f64),
+}
+
+impl Bound {
+    const fn is_met_by(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+
+    /// How the table puts it.
+    fn text(self, unit: &str) -> String {
+        match self {
+            Self::AtMost(most) => format!("at most {most:.0} {unit}"),
+            Self::AtLeast(least) => format!("at least {least:.0} {unit}"),
+        }
+    }
+}
+
 /// Collects the rows.
 pub struct Report {
     lines: Vec<String>,
@@ -69,16 +95,24 @@ impl Report {
         }
     }
 
-    /// Adds a single value, and the most that it shall be.
-    pub fn value(&mut self, case: &str, value: f64, unit: &str, most: Option<f64>) {
-        let goal = most.map_or_else(String::new, |most| {
-            let met = if value <= most { "met" } else { "NOT met" };
-            format!("goal: at most {most:.0} {unit}, {met}")
+    /// Adds a single value: a time, a size, a plain rate; and what it shall be, if that was said.
+    pub fn value(&mut self, case: &str, value: f64, unit: &str, goal: Option<Bound>) {
+        let verdict = goal.map_or_else(String::new, |goal| {
+            let met = if goal.is_met_by(value) { "met" } else { "NOT met" };
+            format!("goal: {}, {met}", goal.text(unit))
         });
         let shown = format!("{value:.1} {unit}");
         eprintln!("{case}: {shown}");
-        self.lines.push(format!("{case:<36}{shown:>12}  {goal}"));
-        self.json.push(json!({ "case": case, "value": value, "unit": unit, "at_most": most }));
+        let line = format!("{case:<40}{shown:>16}  {verdict}");
+        self.lines.push(line.trim_end().to_owned());
+        let (most, least) = match goal {
+            Some(Bound::AtMost(most)) => (Some(most), None),
+            Some(Bound::AtLeast(least)) => (None, Some(least)),
+            None => (None, None),
+        };
+        self.json.push(json!({
+            "case": case, "value": value, "unit": unit, "at_most": most, "at_least": least,
+        }));
     }
 
     /// Says that a case was not run, and why.

@@ -1,15 +1,14 @@
 //! The servers that are measured, as child processes: a release `jeton`, and the ceiling.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::child::Running;
 
 /// The binary that this bench was built with.
 pub const JETON: &str = env!("CARGO_BIN_EXE_jeton");
@@ -17,38 +16,9 @@ pub const JETON: &str = env!("CARGO_BIN_EXE_jeton");
 /// The longest wait for a server to be ready: the first start makes RSA keys.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Processes that must not outlive this one.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-
-fn running<T>(act: impl FnOnce(&mut BTreeSet<i32>) -> T) -> T {
-    act(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Ends every server, then this process, when a signal asks for it.
-pub fn stop_all_on_signals() {
-    use tokio::signal::unix::{SignalKind, signal};
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt()).unwrap();
-            let mut terminate = signal(SignalKind::terminate()).unwrap();
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            running(|pids| {
-                for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-            });
-            std::process::exit(130);
-        });
-    });
-}
-
 /// A server that runs until it is dropped.
 pub struct Server {
-    child: Child,
+    child: Running,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -93,7 +63,7 @@ impl Home {
         let mut command = Command::new(&self.binary);
         command.arg("--data-dir").arg(self.directory.path()).args(arguments);
         let settings = [
-            ("JETON__ISSUER", "https://id.example.test"),
+            ("JETON__ISSUER", ISSUER),
             ("JETON__SERVER__PUBLIC", "127.0.0.1:0"),
             ("JETON__SERVER__OPERATIONS", "127.0.0.1:0"),
             ("JETON__SERVER__DRAIN_DELAY", "0s"),
@@ -145,8 +115,7 @@ pub fn ceiling(directory: &Path) -> Server {
 impl Server {
     /// Starts a server that will write its address to a file. `None` if it ends before.
     fn start(mut command: Command, ready: &Path) -> Option<Self> {
-        let child = command.spawn().unwrap();
-        running(|pids| pids.insert(child.id().cast_signed()));
+        let child = Running::start(&mut command);
         let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let started = Instant::now();
         loop {
@@ -156,7 +125,7 @@ impl Server {
                 server.address = address.parse().unwrap();
                 return Some(server);
             }
-            if server.child.try_wait().unwrap().is_some() || started.elapsed() > PATIENCE {
+            if server.child.ended().is_some() || started.elapsed() > PATIENCE {
                 return None;
             }
             std::thread::sleep(Duration::from_micros(500));
@@ -165,22 +134,12 @@ impl Server {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid()
     }
-}
 
-impl Server {
     /// Kills it and waits until it is gone.
     pub fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        running(|pids| pids.remove(&self.child.id().cast_signed()));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
+        self.child.stop();
     }
 }
 
@@ -193,6 +152,9 @@ pub fn client(id: &str, more: &str) -> String {
     );
     text
 }
+
+/// The issuer of every token here.
+pub const ISSUER: &str = "https://id.example.test";
 
 /// The secret of every client here.
 pub const SECRET: &str = "jcs_Zm9yIGEgYmVuY2ggdGhhdCBuZXZlciBsZWF2ZXMgaGVyZQ";

@@ -1,10 +1,15 @@
 //! The cases: for each path what is asked, beside which ceiling, and what share of it is the goal.
 
+mod code;
 mod documents;
+mod families;
+mod growth;
 mod introspection;
+mod pgbench;
 mod process;
 mod refresh;
 mod revocation;
+mod storage;
 mod token;
 
 use crate::bench::Bench;
@@ -25,7 +30,11 @@ pub const ALL: &[(&str, Run)] = &[
     ("storm", revocation::storm),
     ("refresh", refresh::run),
     ("refresh-256", refresh::many),
+    ("refresh-pgbench", pgbench::run),
+    ("refresh-storage", storage::run),
     ("refresh-sqlite", refresh::sqlite),
+    ("refresh-growth", growth::run),
+    ("code", code::run),
     ("start", process::start),
     ("memory", process::memory),
 ];

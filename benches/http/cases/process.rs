@@ -6,7 +6,7 @@ use crate::bench::{Bench, request_token, resource};
 use crate::load::{self, Plan, Source};
 use crate::machine;
 use crate::measure::median;
-use crate::report::Report;
+use crate::report::{Bound, Report};
 use crate::server::{Home, client};
 
 /// From the spawn to the first token, on a database that has everything.
@@ -21,7 +21,7 @@ pub fn start(bench: &Bench, report: &mut Report) {
         load::fetch(server.address, vec![request_token("/oauth2/token", "es256")], 1);
         began.elapsed().as_secs_f64() * 1e3
     });
-    report.value("start to first token", median(took), "ms", Some(100.0));
+    report.value("start to first token", median(took), "ms", Some(Bound::AtMost(100.0)));
 }
 
 /// Idle, and with ten thousand clients that all ask for tokens.
@@ -35,7 +35,8 @@ pub fn memory(bench: &Bench, report: &mut Report) {
     let apply = ["--apply", apply.to_str().unwrap()];
     drop(home.serve(&apply));
     let idle = home.serve(&[]);
-    report.value("memory, idle", machine::memory(idle.pid(), "VmRSS"), "MB", Some(30.0));
+    let used = machine::memory(idle.pid(), "VmRSS");
+    report.value("memory, idle", used, "MB", Some(Bound::AtMost(30.0)));
     drop(idle);
 
     eprintln!("memory: registering {CLIENTS} clients");
@@ -51,5 +52,5 @@ pub fn memory(bench: &Bench, report: &mut Report) {
     let (outcome, (), ()) = load::run(&plan, || ());
     assert!(outcome.failures == 0, "{}", outcome.first_failure.unwrap_or_default());
     let used = machine::memory(server.pid(), "VmHWM");
-    report.value("memory, 10,000 clients, under load", used, "MB", Some(64.0));
+    report.value("memory, 10,000 clients, under load", used, "MB", Some(Bound::AtMost(64.0)));
 }

@@ -24,9 +24,10 @@ use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
 use super::Signers;
+use super::refresh::Refresher;
 use super::signers::Sign;
-use crate::bench::{CHECKER, CLIENTS};
-use crate::server::{RESOURCE, SECRET};
+use crate::bench::{CHECKER, CLIENTS, WEB};
+use crate::server::{ISSUER, RESOURCE, SECRET};
 
 /// What the handlers share.
 pub struct State {
@@ -41,6 +42,7 @@ pub struct State {
     /// The answers for tokens that were asked about before, by the token's hash.
     seen: Mutex<HashMap<[u8; 32], Bytes>>,
     pool: PgPool,
+    pub refresher: Refresher,
 }
 
 impl State {
@@ -52,7 +54,7 @@ impl State {
         let point = key.public_key().to_bytes(key.group(), form, &mut context).unwrap();
         let public = signers.es256.public_key_to_der().unwrap();
         let mac = Hmac::new_from_slice(&[7; 32]).unwrap();
-        let names = CLIENTS.iter().map(|(_, id)| *id).chain([CHECKER]);
+        let names = CLIENTS.iter().map(|(_, id)| *id).chain([CHECKER, WEB]);
         let read = |name| Bytes::from(std::fs::read(directory.join(name)).unwrap());
         let url = std::fs::read_to_string(directory.join("database")).unwrap();
         let pool = PgPool::connect_lazy(&url).unwrap();
@@ -60,6 +62,7 @@ impl State {
             .execute(&pool)
             .await
             .unwrap();
+        let refresher = Refresher::new(directory, &url, signers.get("ours", "ES256"));
         Self {
             signers,
             jwks: read("jwks"),
@@ -70,11 +73,12 @@ impl State {
             aws_lc: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).unwrap(),
             seen: Mutex::default(),
             pool,
+            refresher,
         }
     }
 
     /// The client that a request is from: one MAC and one comparison.
-    fn client(&self, request: &HttpRequest) -> Option<String> {
+    pub fn client(&self, request: &HttpRequest) -> Option<String> {
         let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
         let pair = STANDARD.decode(header.strip_prefix("Basic ")?).ok()?;
         let (id, secret) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
@@ -91,20 +95,20 @@ fn digest(mac: &Hmac<Sha256>, id: &str, secret: &str) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn parameter(body: &[u8], wanted: &str) -> Option<String> {
+pub fn parameter(body: &[u8], wanted: &str) -> Option<String> {
     let found = form_urlencoded::parse(body).find(|(name, _)| name == wanted);
     found.map(|(_, value)| value.into_owned())
 }
 
-fn refused() -> HttpResponse {
+pub fn refused() -> HttpResponse {
     HttpResponse::Unauthorized().finish()
 }
 
-fn no_store() -> HttpResponseBuilder {
+pub fn no_store() -> HttpResponseBuilder {
     let mut builder = HttpResponse::Ok();
     builder.insert_header(("cache-control", "no-store")).insert_header(("pragma", "no-cache"));
     builder
@@ -159,7 +163,7 @@ pub fn token(request: &HttpRequest, body: &Bytes, state: &State, sign: &Sign) ->
     }
     let iat = now();
     let claims = Claims {
-        iss: "https://id.example.test",
+        iss: ISSUER,
         aud: RESOURCE,
         sub: &client,
         client_id: &client,

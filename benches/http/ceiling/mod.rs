@@ -3,6 +3,7 @@
 //! same body. It has no log, no metrics, no rules and no names for requests.
 
 mod handlers;
+mod refresh;
 mod signers;
 
 use std::future::ready;
@@ -33,7 +34,9 @@ pub fn serve(directory: &Path) {
                 .route("/introspect/seen", post().to(handlers::seen))
                 .route("/introspect/aws-lc", post().to(handlers::verified_by_aws_lc))
                 .route("/introspect/josekit", post().to(handlers::verified_by_josekit))
-                .route("/revoke", post().to(handlers::revoke));
+                .route("/revoke", post().to(handlers::revoke))
+                .route("/refresh/alone", post().to(refresh::alone))
+                .route("/refresh/together", post().to(refresh::together));
             for algorithm in ALGORITHMS {
                 for signer in SIGNERS {
                     let made = Data::clone(&state).signers.get(signer, algorithm);
