@@ -79,6 +79,8 @@ async fn a_person_of_whom_all_was_taken_back_in_what_was_lost_is_signed_out_in_e
     .unwrap();
     app.beat().await;
     lose(&app, &[]).await;
+    let first = app.refresh("web", &token, "").await;
+    assert_eq!(first.error(), (400, "invalid_grant".to_owned()), "before the rows have it again");
     app.beat().await;
     assert_eq!(ended_by(&app, old).await.1.as_deref(), Some("revocation_restored"));
     for kept in [other, younger] {
