@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::table;
-use super::{Global, note, print, print_json, say};
+use super::{Global, print, print_json, say};
 use crate::error::Exit;
-use crate::manage::users::{EnabledView, NewPassword, UserView};
+use crate::manage::users::{NewPassword, UserView};
 use crate::secret::Password;
 
 /// Longest input that is read as a password: more than any has.
@@ -132,9 +132,7 @@ impl Users {
             Self::List => show(global, &desk.users(now).await?),
             Self::Show { username } => print_json(&desk.user(&username, now).await?),
             Self::Disable { username } => show(global, &[desk.disable_user(&username, now).await?]),
-            Self::Enable { username } => {
-                show_enabled(global, desk.enable_user(&username, now).await?)
-            }
+            Self::Enable { username } => show(global, &[desk.enable_user(&username, now).await?]),
             Self::SetPassword { username, password, keep_sessions } => {
                 let set =
                     desk.set_password(&username, password.read()?, keep_sessions, now).await?;
@@ -158,20 +156,6 @@ fn show_password(global: &Global, new: &NewPassword) -> Result<(), Exit> {
         println!("\nThe password is shown this once; only a hash of it is kept.");
     }
     Ok(())
-}
-
-fn show_enabled(global: &Global, enabled: EnabledView) -> Result<(), Exit> {
-    if global.json {
-        return print_json(&enabled);
-    }
-    if let Some(until) = &enabled.older_tokens_inactive_until {
-        note(&format!(
-            "what descends from sign-ins before the account was switched off is refreshed again, \
-             but introspection calls it inactive until shortly after {until}; whoever signs in anew \
-             does not wait"
-        ));
-    }
-    show(global, &[enabled.user])
 }
 
 fn show(global: &Global, users: &[UserView]) -> Result<(), Exit> {

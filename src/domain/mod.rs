@@ -39,7 +39,7 @@ pub use issuer::Issuer;
 pub use pkce::Challenge;
 pub use reason::{Reason, Refusal};
 pub use resource::{Resource, ResourceId, ScopeDefinition};
-pub use revocation::{Facts, Revocation, Revoked, Target};
+pub use revocation::{Facts, Revocation, Revoked, Switched, Target};
 pub use scope::{Scope, Scopes};
 pub use signing_key::{SigningKey, Stage, Times};
 pub use time::Time;

@@ -1,4 +1,7 @@
 //! Acts of revocation, and the set of those that still count.
+//!
+//! Most take something back for good. Two say whether a person's account is on, which can change: of
+//! each the latest instant counts, so in whatever order acts are read, all replicas come to the same.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,6 +23,10 @@ pub enum Target {
     Family(Uuid),
     /// Everything that was issued about somebody.
     Subject(String),
+    /// Whatever is about somebody, for as long as the account is switched off.
+    Disabled(String),
+    /// Nothing: the account is on again, and what is about somebody counts as before.
+    Enabled(String),
     /// Everything that was issued to a client.
     Client(String),
     /// Everything that was issued for a resource.
@@ -37,6 +44,8 @@ impl Target {
             Self::Token(_) => "token",
             Self::Family(_) => "family",
             Self::Subject(_) => "subject",
+            Self::Disabled(_) => "subject_disabled",
+            Self::Enabled(_) => "subject_enabled",
             Self::Client(_) => "client",
             Self::Resource(_) => "resource",
             Self::Key(_) => "kid",
@@ -49,9 +58,12 @@ impl Target {
         match self {
             Self::Token(id) => id.to_string(),
             Self::Family(id) => id.to_string(),
-            Self::Subject(name) | Self::Client(name) | Self::Resource(name) | Self::Key(name) => {
-                name.clone()
-            }
+            Self::Subject(name)
+            | Self::Disabled(name)
+            | Self::Enabled(name)
+            | Self::Client(name)
+            | Self::Resource(name)
+            | Self::Key(name) => name.clone(),
             Self::Everything => String::new(),
         }
     }
@@ -63,6 +75,8 @@ impl Target {
             "token" => Self::Token(TokenId::parse(key)?),
             "family" => Self::Family(key.parse().ok()?),
             "subject" => Self::Subject(name()),
+            "subject_disabled" => Self::Disabled(name()),
+            "subject_enabled" => Self::Enabled(name()),
             "client" => Self::Client(name()),
             "resource" => Self::Resource(name()),
             "kid" => Self::Key(name()),
@@ -71,8 +85,9 @@ impl Target {
         })
     }
 
-    /// Whether only what was born before a certain instant is taken back.
-    pub const fn is_watermark(&self) -> bool {
+    /// Whether the instant of such an act says something: of a watermark, what it takes back; of
+    /// switching off and on, which came last.
+    pub const fn is_dated(&self) -> bool {
         !matches!(self, Self::Token(_) | Self::Family(_) | Self::Key(_))
     }
 }
@@ -82,7 +97,8 @@ impl Target {
 pub struct Revocation {
     /// What is taken back.
     pub target: Target,
-    /// Of a watermark: what was born before this. For the other kinds it says nothing.
+    /// Of a watermark: what was born before this. Of switching off or on: when it was done. For the
+    /// other kinds it says nothing.
     pub issued_before: Time,
     /// From here on nothing that it concerns can be alive, and it may be forgotten.
     pub expires_at: Time,
@@ -120,6 +136,46 @@ struct Watermark {
     until: Until,
 }
 
+/// When somebody's account was last switched off and on, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Switched {
+    /// When it was last switched off.
+    pub off_at: Option<Time>,
+    /// When it was last switched on again.
+    pub on_at: Option<Time>,
+}
+
+impl Switched {
+    /// Whether it is off now.
+    pub fn is_off(self) -> bool {
+        self.off_at > self.on_at
+    }
+
+    /// What both know together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self { off_at: self.off_at.max(other.off_at), on_at: self.on_at.max(other.on_at) }
+    }
+
+    /// What an act says, if it switches an account: whose, and how.
+    pub fn of(act: &Revocation) -> Option<(&str, Self)> {
+        let at = Some(act.issued_before);
+        match &act.target {
+            Target::Disabled(name) => Some((name, Self { off_at: at, on_at: None })),
+            Target::Enabled(name) => Some((name, Self { off_at: None, on_at: at })),
+            _ => None,
+        }
+    }
+}
+
+/// Both instants are forgotten at the same time: were that of switching on forgotten first, the
+/// account would be off again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Switch {
+    state: Switched,
+    until: Until,
+}
+
 /// The acts that still count, as every replica holds them. Its size is bounded by the acts of the
 /// longest token life.
 #[derive(Debug, Default)]
@@ -128,6 +184,7 @@ pub struct Revoked {
     families: HashMap<Uuid, Until>,
     keys: HashMap<String, Until>,
     subjects: HashMap<String, Watermark>,
+    switches: HashMap<String, Switch>,
     clients: HashMap<String, Watermark>,
     resources: HashMap<String, Watermark>,
     everything: Option<Watermark>,
@@ -143,12 +200,19 @@ impl Revoked {
             Target::Family(id) => longest(&mut self.families, *id, until),
             Target::Key(kid) => longest(&mut self.keys, kid.clone(), until),
             Target::Subject(name) => highest(&mut self.subjects, name, mark),
+            Target::Disabled(name) | Target::Enabled(name) => self.switch(name, act, until),
             Target::Client(name) => highest(&mut self.clients, name, mark),
             Target::Resource(name) => highest(&mut self.resources, name, mark),
             Target::Everything => {
                 self.everything = Some(self.everything.map_or(mark, |held| held.with(mark)));
             }
         }
+    }
+
+    fn switch(&mut self, name: &str, act: &Revocation, until: Until) {
+        let held = self.switches.entry(name.to_owned()).or_default();
+        let said = Switched::of(act).map(|(_, said)| said).unwrap_or_default();
+        *held = Switch { state: held.state.with(said), until: held.until.max(until) };
     }
 
     /// Why a token was taken back, if it was.
@@ -164,6 +228,9 @@ impl Revoked {
         if token.family.is_some_and(|family| self.families.contains_key(&family)) {
             return Some(Inactive::FamilyRevoked);
         }
+        if self.switched(&token.subject).is_off() {
+            return Some(Inactive::SubjectDisabled);
+        }
         let marked = before(self.everything.as_ref())
             || before(self.subjects.get(&token.subject))
             || before(self.clients.get(&token.client))
@@ -176,9 +243,9 @@ impl Revoked {
         self.families.contains_key(&family)
     }
 
-    /// Before which instant everything about somebody was taken back.
-    pub fn mark_of(&self, subject: &str) -> Option<Time> {
-        self.subjects.get(subject).map(|mark| mark.issued_before)
+    /// When somebody's account was last switched off and on, as far as acts say.
+    pub fn switched(&self, subject: &str) -> Switched {
+        self.switches.get(subject).map(|switch| switch.state).unwrap_or_default()
     }
 
     /// Whether everything that a key signed was taken back.
@@ -196,6 +263,8 @@ impl Revoked {
             Target::Family(id) => self.families.contains_key(id),
             Target::Key(kid) => self.keys.contains_key(kid),
             Target::Subject(name) => marked(self.subjects.get(name)),
+            Target::Disabled(name) => self.switched(name).off_at >= Some(act.issued_before),
+            Target::Enabled(name) => self.switched(name).on_at >= Some(act.issued_before),
             Target::Client(name) => marked(self.clients.get(name)),
             Target::Resource(name) => marked(self.resources.get(name)),
             Target::Everything => marked(self.everything.as_ref()),
@@ -222,12 +291,19 @@ impl Revoked {
             self.families.iter().map(move |(id, until)| act(Target::Family(*id), never, *until));
         let keys =
             self.keys.iter().map(move |(kid, until)| act(Target::Key(kid.clone()), never, *until));
+        let switches = self.switches.iter().flat_map(move |(name, switch)| {
+            let Switch { state, until } = *switch;
+            let off = state.off_at.map(|at| act(Target::Disabled(name.clone()), at, until));
+            let on = state.on_at.map(|at| act(Target::Enabled(name.clone()), at, until));
+            off.into_iter().chain(on)
+        });
         let everything =
             self.everything.map(|mark| act(Target::Everything, mark.issued_before, mark.until));
         tokens
             .chain(families)
             .chain(keys)
             .chain(marks(Target::Subject, &self.subjects))
+            .chain(switches)
             .chain(marks(Target::Client, &self.clients))
             .chain(marks(Target::Resource, &self.resources))
             .chain(everything)
@@ -243,16 +319,21 @@ impl Revoked {
         for marks in [&mut self.subjects, &mut self.clients, &mut self.resources] {
             sweep(marks, |mark| alive(&mark.until));
         }
+        sweep(&mut self.switches, |switch| alive(&switch.until));
         self.everything = self.everything.filter(|mark| alive(&mark.until));
     }
 
     /// How many acts there are.
     pub fn len(&self) -> usize {
         let marks = [&self.subjects, &self.clients, &self.resources].map(HashMap::len);
+        let dated = |switch: &Switch| {
+            usize::from(switch.state.off_at.is_some()) + usize::from(switch.state.on_at.is_some())
+        };
         self.tokens.len()
             + self.families.len()
             + self.keys.len()
             + marks.iter().sum::<usize>()
+            + self.switches.values().map(dated).sum::<usize>()
             + usize::from(self.everything.is_some())
     }
 

@@ -40,6 +40,7 @@ pub(super) async fn grant(
         return Err(replayed(&redemption, &code).await);
     }
     service.fresh().await?;
+    service.still_on(&code.subject.to_string()).await?;
     still_counts(service, &code, registered)?;
     let offer = resource(&code, registered, &request.resources, decision)?;
 
@@ -97,8 +98,8 @@ fn names_redirect(code: &Code, registered: &Registered, named: Option<&str>) -> 
     }
 }
 
-/// Whether nobody has taken back meanwhile what was allowed. The mirror's acts are enough: they are
-/// remembered for longer than any code lives.
+/// Whether nobody has taken back meanwhile what was allowed, also by switching the account off and on
+/// again. The mirror's acts are enough: they are remembered for longer than any code lives.
 fn still_counts(service: &Service, code: &Code, registered: &Registered) -> Result<(), Refusal> {
     let facts = |resource: &ResourceId| Facts {
         id: TokenId::new(code.authenticated_at, rand::random()),
@@ -114,7 +115,9 @@ fn still_counts(service: &Service, code: &Code, registered: &Registered) -> Resu
     let is_other = code.authenticated_at < registered.client.created_at;
     let acts = &service.mirror.acts;
     let taken = code.resources.iter().any(|one| acts.verdict(&facts(one)).is_some());
-    if is_other || taken { Err(Reason::IssuedBeforeWatermark.into()) } else { Ok(()) }
+    let off_at = acts.switched(&code.subject.to_string()).off_at;
+    let was_off = off_at.is_some_and(|off_at| code.authenticated_at < off_at);
+    if is_other || taken || was_off { Err(Reason::IssuedBeforeWatermark.into()) } else { Ok(()) }
 }
 
 /// The one resource of the access token, among those that were allowed (RFC 8707 §2.2).

@@ -110,6 +110,20 @@ impl Service {
         Ok(self.mirror.directory())
     }
 
+    /// Whether somebody's account is on, for whoever is about to issue what the rows allow. If memory
+    /// says that it is off, either it was switched on a moment ago, and a poll will bring that, or the
+    /// database has lost that it was switched off: then memory is right.
+    async fn still_on(&self, subject: &str) -> Result<(), Refusal> {
+        let is_off = || self.mirror.acts.switched(subject).is_off();
+        if !is_off() {
+            return Ok(());
+        }
+        let asked = self.clock.tick();
+        let polled = self.mirror.freshness.since(asked, &self.clock).await;
+        polled.map_err(|_| Refusal::from(Reason::MirrorStale))?;
+        if is_off() { Err(Reason::SubjectDisabled.into()) } else { Ok(()) }
+    }
+
     /// The line that signs for clients that choose none: the first configured one that can sign. A
     /// line that was just added to the configuration still waits for its lead.
     fn default_algorithm(&self, now: Time) -> Option<Algorithm> {

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::mirror::{Offer, Registered};
 use crate::secret::{NoRefreshToken, RefreshToken};
-use crate::store::{families, users};
+use crate::store::families;
 
 /// What a request wants less than all of.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(super) async fn grant(
         service.suits(&ask, &narrowed, registered, now).await?;
     }
     let Rotation { family, how } = service.rotate(ask).await?;
-    service.agrees(&family).await?;
+    service.still_on(&family.subject.to_string()).await?;
     decision.refreshed =
         Some(Refreshed { family: family.id, generation: family.generation, how: Some(how.name()) });
     service.answer(registered, &family, &narrowed, decision)
@@ -120,18 +120,17 @@ impl Service {
     /// Whether anything that is in memory speaks against a family, before the database is asked.
     fn may_go_on(&self, registered: &Registered, token: &RefreshToken) -> Result<(), Refusal> {
         let client = &registered.client;
-        self.not_taken_back(client, token.family).map_err(Refusal::from)
+        self.not_taken_back(client, token.family, "").map_err(Refusal::from)
     }
 
     /// Why a family of this client is worth nothing, as far as memory knows.
     pub(super) fn taken_back(&self, client: &Client, family: &Family) -> Option<Reason> {
-        self.not_taken_back(client, family.id).err()
+        self.not_taken_back(client, family.id, &family.subject.to_string()).err()
     }
 
-    /// Whether an act in memory takes a family back. It stands even where the database has lost it.
-    /// Acts about people are not asked: they end, or suspend, the rows themselves, and when a person
-    /// is switched on again the rows say so at once, while the act is remembered for an hour.
-    fn not_taken_back(&self, client: &Client, family: Uuid) -> Result<(), Reason> {
+    /// Whether an act in memory takes a family back. It stands even where the database has lost it. A
+    /// refresh token does not tell whom it is about; before the row was read the subject is empty.
+    fn not_taken_back(&self, client: &Client, family: Uuid, about: &str) -> Result<(), Reason> {
         let birth = birth_of(family).ok_or(Reason::RefreshMalformed)?;
         // What was authorized for whoever had this name before it was deleted is none of its business.
         let marks =
@@ -144,7 +143,7 @@ impl Service {
             birth,
             issued: birth,
             family: Some(family),
-            subject: String::new(),
+            subject: about.to_owned(),
             client: client.id.to_string(),
             resource: String::new(),
             kid: String::new(),
@@ -152,6 +151,7 @@ impl Service {
         match self.mirror.acts.verdict(&facts) {
             None => Ok(()),
             Some(Inactive::FamilyRevoked) => Err(Reason::RefreshFamilyRevoked),
+            Some(Inactive::SubjectDisabled) => Err(Reason::SubjectDisabled),
             Some(_) => Err(Reason::IssuedBeforeWatermark),
         }
     }
@@ -182,24 +182,6 @@ impl Service {
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
         let rotation = tokio::task::spawn_local(self.tools().rotate(ask));
         Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
-    }
-
-    /// Whether the database knows what memory knows about the person. An act about a person is in the
-    /// rows, and memory is not asked, since it cannot tell who was switched on again. But a row that is
-    /// older than the act has lost it, and nothing is given until the rows have it back.
-    async fn agrees(&self, family: &Family) -> Result<(), Refusal> {
-        let mark = self.mirror.acts.mark_of(&family.subject.to_string());
-        let Some(mark) = mark.filter(|mark| birth_of(family.id).is_none_or(|born| born < *mark))
-        else {
-            return Ok(());
-        };
-        let account = users::get(&self.db, family.subject).await;
-        let account = account.map_err(|error| away(&error))?;
-        if account.is_some_and(|account| account.user.updated_at >= mark) {
-            return Ok(());
-        }
-        self.mirror.freshness.want();
-        Err(Reason::MirrorStale.into())
     }
 
     /// The live token of the family and a fresh access token.

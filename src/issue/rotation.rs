@@ -182,7 +182,20 @@ impl Tools {
     async fn look(&self, ask: &Ask, now: Time) -> Result<Family, Reason> {
         let stored = families::get(&self.db, ask.token.family).await;
         let stored = stored.map_err(|error| away(&error))?;
-        stored.map(|stored| stored.family).ok_or_else(|| unknown(&ask.token, now))
+        let family = stored.map(|stored| stored.family).ok_or_else(|| unknown(&ask.token, now))?;
+        if self.goes_on_again(&family) {
+            self.mirror.freshness.want();
+            return Err(Reason::MirrorStale);
+        }
+        Ok(family)
+    }
+
+    /// Whether the database has lost that the person was switched on again: to be told that the
+    /// account is off would end a sign-in that is only waiting for the row to get this back.
+    fn goes_on_again(&self, family: &Family) -> bool {
+        let known = self.mirror.acts.switched(&family.subject.to_string());
+        let is_later = |off: Time| known.on_at > Some(off) && !known.is_off();
+        family.revoked_at.is_none() && family.suspended_at.is_some_and(is_later)
     }
 
     /// Ends a family one of whose old tokens was used. It is committed before the caller is refused.

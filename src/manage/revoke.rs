@@ -81,7 +81,7 @@ impl Desk {
         Ok(RevocationView {
             kind: act.target.kind(),
             key: act.target.key(),
-            issued_before: act.target.is_watermark().then(|| shown(act.issued_before)),
+            issued_before: act.target.is_dated().then(|| shown(act.issued_before)),
             remembered_until: shown(act.expires_at),
             obeyed_within: (!dry_run)
                 .then(|| humantime::format_duration(self.revocation_bound).to_string()),
@@ -106,7 +106,7 @@ impl Desk {
             _ => None,
         };
         let mut detail = json!({ "kind": act.target.kind(), "key": act.target.key() });
-        if let (true, Some(members)) = (act.target.is_watermark(), detail.as_object_mut()) {
+        if let (true, Some(members)) = (act.target.is_dated(), detail.as_object_mut()) {
             members.insert("issued_before".to_owned(), json!(shown(act.issued_before)));
         }
         let event = Event {
@@ -179,21 +179,21 @@ impl Desk {
         Ok(self.resource(id).await?.id)
     }
 
-    /// Takes back everything of what was deleted, at the end of the transaction that deletes it: were
-    /// it registered anew, what the old one was given, or was given for it, must not come to life.
+    /// Writes the acts of a transaction that changed or deleted something, at its end. What was deleted
+    /// may be registered anew: what the old one was given, or was given for it, must not come to life.
     pub(super) async fn take_back(
         &self,
         tx: &mut Tx,
-        deleted: Vec<Target>,
+        targets: Vec<Target>,
         now: Time,
     ) -> Result<(), StoreError> {
-        if deleted.is_empty() {
+        if targets.is_empty() {
             return Ok(());
         }
         let longest = self.longest_token(&keys::load_in(tx).await?);
         let act =
             |target| Revocation { target, issued_before: now, expires_at: now + longest + MARGIN };
-        let acts: Vec<_> = deleted.into_iter().map(act).collect();
+        let acts: Vec<_> = targets.into_iter().map(act).collect();
         revocations::append(tx, &acts).await
     }
 }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Desk, ManageError, shown};
-use crate::domain::revocation::MARGIN;
 use crate::domain::session::End;
 use crate::domain::{Target, Time, User, Username};
 use crate::hashing::Hashing;
@@ -21,7 +20,7 @@ use crate::store::audit::{self, Action, Event};
 use crate::store::db::LONG;
 use crate::store::sessions::{self, Filter};
 use crate::store::users::{self, Account, PasswordHash};
-use crate::store::{Db, StoreError, Tx, clients, families, instance, keys};
+use crate::store::{Db, StoreError, Tx, clients, families, instance, revocations};
 
 /// A person as operators see them.
 #[derive(Debug, Clone, Serialize)]
@@ -60,18 +59,6 @@ pub struct NewPassword {
     pub password: Option<Password>,
 }
 
-/// A person who was switched on again.
-#[derive(Debug, Clone, Serialize)]
-pub struct EnabledView {
-    /// The person.
-    #[serde(flatten)]
-    pub user: UserView,
-    /// Until then, and up to half a minute longer, introspection calls inactive whatever descends from
-    /// sign-ins before the account was switched off: the act that took their tokens back is
-    /// remembered so long.
-    pub older_tokens_inactive_until: Option<String>,
-}
-
 #[expect(clippy::ref_option, reason = "serde hands the field over as it is")]
 fn exposed<S: Serializer>(password: &Option<Password>, to: S) -> Result<S::Ok, S::Error> {
     password.as_ref().map(Password::expose).serialize(to)
@@ -81,8 +68,8 @@ fn exposed<S: Serializer>(password: &Option<Password>, to: S) -> Result<S::Ok, S
 struct Done {
     /// So many sign-ins were ended, suspended or let go on.
     sessions: u64,
-    /// Whether their tokens are taken back.
-    takes_back: bool,
+    /// What replicas are told of it, and the instant that goes with it.
+    act: Option<(Target, Time)>,
 }
 
 impl Desk {
@@ -118,6 +105,7 @@ impl Desk {
     ) -> Result<NewPassword, ManageError> {
         let name = Username::parse(name)
             .map_err(|what| ManageError::invalid(format!("user {name:?}: {what}")))?;
+        let chosen_id = id.is_some();
         let id = id.unwrap_or_else(new_subject);
         let made = chosen.is_none();
         let password = chosen.unwrap_or_else(Password::generate);
@@ -128,6 +116,9 @@ impl Desk {
                 let added = users::add(tx, id, &name, Some(&hash), now).await?;
                 if added {
                     self.note_user(tx, Action::UserCreated, id, json!({}), now).await?;
+                }
+                if added && chosen_id {
+                    self.begin_switched_on(tx, id, now).await?;
                 }
                 Ok(added)
             })
@@ -142,41 +133,43 @@ impl Desk {
         Err(ManageError::Exists { kind: "user", id })
     }
 
+    /// Somebody may have had this subject before, and may have been switched off and deleted: that is
+    /// not true of whoever has it now.
+    async fn begin_switched_on(&self, tx: &mut Tx, id: Uuid, now: Time) -> Result<(), StoreError> {
+        let subject = id.to_string();
+        let before = revocations::switched(tx).await?.remove(&subject).unwrap_or_default();
+        let Some(off_at) = before.off_at.filter(|_| before.is_off()) else { return Ok(()) };
+        let later = now.max(off_at + Duration::from_micros(1));
+        let Some(at) = users::switch_on(tx, id, later).await? else { return Ok(()) };
+        self.take_back(tx, vec![Target::Enabled(subject)], at).await
+    }
+
     /// Switches an account off: nobody can sign in to it, its refresh tokens work no more, and its
     /// access tokens are inactive within the bound of the mirror. Its sign-ins are only suspended.
     pub async fn disable_user(&self, name: &str, now: Time) -> Result<UserView, ManageError> {
         let disable = async |tx: &mut Tx, user: &User| {
-            // The first instant stays: it is what is asked about afterwards.
-            let since = user.disabled_at.unwrap_or(now);
-            if !users::set_disabled(tx, user.id, Some(since), now).await? {
-                return Ok(None);
-            }
-            let sessions = families::suspend(tx, user.id, Some(since)).await?;
+            let Some(off) = users::switch_off(tx, user.id, now).await? else { return Ok(None) };
+            // The first instant stays in the rows: it is what is asked about afterwards.
+            let sessions = families::suspend(tx, user.id, Some(off.since)).await?;
             users::discard_codes(tx, user.id).await?;
-            Ok(Some(Done { sessions, takes_back: true }))
+            let act = Some((Target::Disabled(user.id.to_string()), off.at));
+            Ok(Some(Done { sessions, act }))
         };
         self.change_user(name, Action::UserDisabled, now, disable).await?;
         self.user(name, now).await
     }
 
-    /// Switches an account on again; what was not ended meanwhile can be refreshed again.
-    pub async fn enable_user(&self, name: &str, now: Time) -> Result<EnabledView, ManageError> {
+    /// Switches an account on again: what was not ended meanwhile can be refreshed again, and access
+    /// tokens that are not over count again.
+    pub async fn enable_user(&self, name: &str, now: Time) -> Result<UserView, ManageError> {
         let enable = async |tx: &mut Tx, user: &User| {
-            if !users::set_disabled(tx, user.id, None, now).await? {
-                return Ok(None);
-            }
+            let Some(at) = users::switch_on(tx, user.id, now).await? else { return Ok(None) };
             let sessions = families::suspend(tx, user.id, None).await?;
-            Ok(Some(Done { sessions, takes_back: false }))
+            let act = Some((Target::Enabled(user.id.to_string()), at));
+            Ok(Some(Done { sessions, act }))
         };
-        let before = self.change_user(name, Action::UserEnabled, now, enable).await?;
-        let longest = self.longest_token(&keys::load(&self.db).await?);
-        // Switching off changed the row, if not somebody after it: then the answer errs to be late.
-        let last = before.disabled_at.map(|_| before.updated_at);
-        let forgotten = last.map(|since| since + longest + MARGIN);
-        Ok(EnabledView {
-            user: self.user(name, now).await?,
-            older_tokens_inactive_until: forgotten.filter(|at| *at > now).map(shown),
-        })
+        self.change_user(name, Action::UserEnabled, now, enable).await?;
+        self.user(name, now).await
     }
 
     /// Replaces the password, and takes back every sign-in unless they are to be kept: whoever knew
@@ -197,11 +190,11 @@ impl Desk {
             if !users::set_password(tx, user.id, &hash, now).await? {
                 return Ok(None);
             }
-            let mut sessions = 0;
-            if !keep_sessions {
-                sessions = self.end_sign_ins(tx, user.id, End::PasswordChanged, now).await?;
+            if keep_sessions {
+                return Ok(Some(Done { sessions: 0, act: None }));
             }
-            Ok(Some(Done { sessions, takes_back: !keep_sessions }))
+            let sessions = self.end_sign_ins(tx, user.id, End::PasswordChanged, now).await?;
+            Ok(Some(Done { sessions, act: Some(everything_about(tx, user.id, now).await?) }))
         };
         let user = self.change_user(name, Action::UserPasswordSet, now, set).await?;
         Ok(NewPassword {
@@ -214,8 +207,8 @@ impl Desk {
     /// Deletes a person, and takes back everything that was issued about them.
     pub async fn delete_user(&self, name: &str, now: Time) -> Result<(), ManageError> {
         let delete = async |tx: &mut Tx, user: &User| {
-            let sessions = self.remove_user(tx, user.id, now).await?;
-            Ok(sessions.map(|sessions| Done { sessions, takes_back: true }))
+            let Some(sessions) = self.remove_user(tx, user.id, now).await? else { return Ok(None) };
+            Ok(Some(Done { sessions, act: Some(everything_about(tx, user.id, now).await?) }))
         };
         self.change_user(name, Action::UserDeleted, now, delete).await.map(drop)
     }
@@ -237,26 +230,13 @@ impl Desk {
                 let Some(done) = act(tx, &user).await? else { return Ok(None) };
                 let detail = json!({ "sessions": done.sessions });
                 self.note_user(tx, action, user.id, detail, now).await?;
-                if done.takes_back {
-                    self.take_back_person(tx, user.id, now).await?;
+                if let Some((target, at)) = done.act {
+                    self.take_back(tx, vec![target], at).await?;
                 }
                 Ok(Some(user))
             })
         };
         write().await?.ok_or_else(|| not_found(name))
-    }
-
-    /// Takes back every access token about a person, at the end of the transaction that changed their
-    /// row. Somebody may have signed in between `now`, when the operator's command began, and that
-    /// change: what they allowed is older than the act all the same.
-    pub(super) async fn take_back_person(
-        &self,
-        tx: &mut Tx,
-        id: Uuid,
-        now: Time,
-    ) -> Result<(), StoreError> {
-        let latest = users::latest(tx, id).await? + Duration::from_millis(1);
-        self.take_back(tx, vec![Target::Subject(id.to_string())], now.max(latest)).await
     }
 
     /// Deletes a person's row and ends what they authorized; `None` if there is no such row.
@@ -300,6 +280,14 @@ impl Desk {
         }
         audit::add(tx, &Event { detail, ..Event::new(action, &self.actor, now) }).await
     }
+}
+
+/// The act that takes back every access token about a person, whose row was changed before. Somebody may
+/// have signed in between `now`, when the operator's command began, and that change: what they allowed
+/// is older than the act all the same.
+async fn everything_about(tx: &mut Tx, id: Uuid, now: Time) -> Result<(Target, Time), StoreError> {
+    let latest = users::latest(tx, id).await? + Duration::from_millis(1);
+    Ok((Target::Subject(id.to_string()), now.max(latest)))
 }
 
 /// A subject: random, for it is in every token and must not tell when its person came.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use uuid::Uuid;
 
 use crate::clock::Tick;
-use crate::domain::{Facts, Inactive, Revocation, Revoked, Target, Time};
+use crate::domain::{Facts, Inactive, Revocation, Revoked, Switched, Target, Time};
 use crate::store::poll::Poll;
 use crate::store::revocations::{Cursor, Placed};
 
@@ -36,9 +36,9 @@ impl Acts {
         self.known.read().unwrap_or_else(PoisonError::into_inner).names_family(family)
     }
 
-    /// Before which instant what a person authorized was taken back, as far as acts say.
-    pub fn mark_of(&self, subject: &str) -> Option<Time> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).mark_of(subject)
+    /// When somebody's account was last switched off and on, as far as acts say.
+    pub fn switched(&self, subject: &str) -> Switched {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).switched(subject)
     }
 
     /// Obeys acts from now on.

@@ -1,12 +1,14 @@
 //! The outbox of revocations: acts in the order of their commits.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::db::args;
 use super::{Db, StoreError, Tx, statements};
-use crate::domain::{Revocation, Target, Time};
+use crate::domain::{Revocation, Switched, Target, Time};
 
 statements! {
     REVOCATION_NUMBER on Both =
@@ -32,6 +34,11 @@ statements! {
              select id from revocations
              where expires_at < $1 and v < (select max(v) from revocations)
              order by v limit $2)";
+    REVOCATIONS_SWITCHED on Both =
+        "select kind, key, max(issued_before)
+         from revocations
+         where kind in ('subject_disabled', 'subject_enabled')
+         group by kind, key";
     REVOCATIONS_COUNT on Both = "select count(*) from revocations";
 }
 
@@ -74,7 +81,7 @@ pub async fn append(tx: &mut Tx, acts: &[Revocation]) -> Result<(), StoreError> 
 }
 
 fn row(act: &Revocation, n: i64) -> Value {
-    let issued_before = if act.target.is_watermark() { act.issued_before.micros() } else { 0 };
+    let issued_before = if act.target.is_dated() { act.issued_before.micros() } else { 0 };
     json!({
         "id": row_id(&act.target, issued_before),
         "n": n,
@@ -98,6 +105,23 @@ fn row_id(target: &Target, issued_before: i64) -> Uuid {
         *to = from;
     }
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// Whose accounts the stored acts switch, and how, as a transaction sees it. Whoever holds the row of
+/// a person has all that was ever committed about that person, if it was not swept.
+pub async fn switched(tx: &mut Tx) -> Result<HashMap<String, Switched>, StoreError> {
+    let rows: Vec<(String, String, i64)> = tx.all(&REVOCATIONS_SWITCHED, args![]).await?;
+    let mut all: HashMap<String, Switched> = HashMap::new();
+    for (kind, key, at) in rows {
+        let Some(target) = Target::parse(&kind, &key) else { continue };
+        let at = Time::from_micros(at);
+        let act = Revocation { target, issued_before: at, expires_at: at };
+        if let Some((subject, said)) = Switched::of(&act) {
+            let held = all.entry(subject.to_owned()).or_default();
+            *held = held.with(said);
+        }
+    }
+    Ok(all)
 }
 
 /// Deletes a few acts that concern nothing alive any more; says how many. The latest act always

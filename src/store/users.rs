@@ -36,8 +36,23 @@ statements! {
         "update users set disabled_at = $2,
              updated_at = case when updated_at > $3 then updated_at else $3 end
          where id = $1";
+    USER_SWITCH_OFF on Both =
+        "update users set
+             disabled_at = coalesce(
+                 disabled_at, case when updated_at < $2 then $2 else updated_at + 1 end),
+             updated_at = case when updated_at < $2 then $2 else updated_at + 1 end
+         where id = $1
+         returning disabled_at, updated_at";
+    USER_SWITCH_ON on Both =
+        "update users set disabled_at = null,
+             updated_at = case when updated_at < $2 then $2 else updated_at + 1 end
+         where id = $1
+         returning updated_at";
+    USER_HOLD on Both = "update users set updated_at = updated_at where id = $1";
     USER_SET_VALID_FROM on Both =
-        "update users set valid_from = $2, updated_at = $2 where id = $1 and valid_from < $2";
+        "update users set valid_from = $2,
+             updated_at = case when updated_at > $2 then updated_at else $2 end
+         where id = $1 and valid_from < $2";
     USER_SIGNED_IN on Both =
         "update users set signed_in_at = $2
          where id = $1 and disabled_at is null and valid_from <= $3
@@ -166,8 +181,40 @@ pub async fn rehash(
     Ok(tx.run(&USER_REHASH, args).await? == 1)
 }
 
-/// Switches an account off, since then, or on; false if there is no such person. When a row was last
-/// changed never moves back, whatever clock says so: an act that is younger than its row was lost.
+/// When an account was switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchedOff {
+    /// For the first time since it was on.
+    pub since: Time,
+    /// For the last time: the instant of the act.
+    pub at: Time,
+}
+
+/// Switches an account off, once more if it is off already. The act's instant is later than every
+/// other of this row's, even if the clock stands or has stepped back: of two acts the later counts.
+pub async fn switch_off(
+    tx: &mut Tx,
+    id: Uuid,
+    now: Time,
+) -> Result<Option<SwitchedOff>, StoreError> {
+    let row: Option<(i64, i64)> = tx.one(&USER_SWITCH_OFF, args![id, now.micros()]).await?;
+    let time = Time::from_micros;
+    Ok(row.map(|(since, at)| SwitchedOff { since: time(since), at: time(at) }))
+}
+
+/// Switches an account on; returns the act's instant, of which the same is true.
+pub async fn switch_on(tx: &mut Tx, id: Uuid, now: Time) -> Result<Option<Time>, StoreError> {
+    let row: Option<(i64,)> = tx.one(&USER_SWITCH_ON, args![id, now.micros()]).await?;
+    Ok(row.map(|(at,)| Time::from_micros(at)))
+}
+
+/// Keeps everybody else from changing a person until the commit.
+pub async fn hold(tx: &mut Tx, id: Uuid) -> Result<(), StoreError> {
+    tx.run(&USER_HOLD, args![id]).await.map(drop)
+}
+
+/// Writes that an account is off since then, or on, as acts that were lost have it; false if there is
+/// no such person. When a row was last changed never moves back, whatever clock says so.
 pub async fn set_disabled(
     tx: &mut Tx,
     id: Uuid,

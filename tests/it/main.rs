@@ -62,6 +62,7 @@ mod sessions;
 mod smoke;
 mod store;
 mod support;
+mod switched;
 mod token_endpoint;
 mod tokens;
 mod tools_audit;

@@ -57,7 +57,7 @@ async fn a_family_whose_end_the_database_lost_is_ended_again_in_its_row() {
 }
 
 #[actix_web::test]
-async fn a_person_who_was_switched_off_in_what_was_lost_is_signed_out_in_every_row() {
+async fn a_person_of_whom_all_was_taken_back_in_what_was_lost_is_signed_out_in_every_row() {
     let app = App::with_apps("").await;
     let (subject, token, old) = signed_in(&app, "web").await;
     let (_, _, other) = signed_in(&app, "web").await;
@@ -79,6 +79,8 @@ async fn a_person_who_was_switched_off_in_what_was_lost_is_signed_out_in_every_r
     .unwrap();
     app.beat().await;
     lose(&app, &[]).await;
+    let first = app.refresh("web", &token, "").await;
+    assert_eq!(first.error(), (400, "invalid_grant".to_owned()), "before the rows have it again");
     app.beat().await;
     assert_eq!(ended_by(&app, old).await.1.as_deref(), Some("revocation_restored"));
     for kept in [other, younger] {

@@ -33,6 +33,8 @@ fn target() -> impl Strategy<Value = Target> {
         id().prop_map(Target::Token),
         family().prop_map(Target::Family),
         name().prop_map(Target::Subject),
+        name().prop_map(Target::Disabled),
+        name().prop_map(Target::Enabled),
         name().prop_map(Target::Client),
         name().prop_map(Target::Resource),
         name().prop_map(Target::Key),
@@ -64,14 +66,22 @@ fn token() -> impl Strategy<Value = Facts> {
     )
 }
 
-/// Whether an act takes a token back, as the words of each kind have it.
-fn concerns(act: &Revocation, token: &Facts) -> bool {
+/// Whether an act among others takes a token back, as the words of each kind have it.
+fn concerns(act: &Revocation, acts: &[Revocation], token: &Facts) -> bool {
     let earlier = token.birth < act.issued_before;
     match &act.target {
         Target::Token(id) => token.id == *id,
         Target::Family(id) => token.family == Some(*id),
         Target::Key(kid) => token.kid == *kid,
         Target::Subject(name) => token.subject == *name && earlier,
+        Target::Disabled(name) => {
+            let lifts = |other: &Revocation| {
+                other.target == Target::Enabled(name.clone())
+                    && other.issued_before >= act.issued_before
+            };
+            token.subject == *name && !acts.iter().any(lifts)
+        }
+        Target::Enabled(_) => false,
         Target::Client(name) => token.client == *name && earlier,
         Target::Resource(name) => token.resource == *name && token.issued < act.issued_before,
         Target::Everything => earlier,
@@ -84,6 +94,7 @@ fn cause(act: &Revocation) -> Inactive {
         Target::Key(_) => Inactive::KeyCompromised,
         Target::Token(_) => Inactive::TokenRevoked,
         Target::Family(_) => Inactive::FamilyRevoked,
+        Target::Disabled(_) => Inactive::SubjectDisabled,
         _ => Inactive::BeforeWatermark,
     }
 }
@@ -94,6 +105,17 @@ fn of(acts: &[Revocation]) -> Revoked {
         revoked.add(act);
     }
     revoked
+}
+
+/// An account is switched off, or on.
+fn switched(subject: &str, at: i64, off: bool) -> Revocation {
+    let subject = subject.to_owned();
+    let issued_before = Time::from_micros(BEGIN + at);
+    Revocation {
+        target: if off { Target::Disabled(subject) } else { Target::Enabled(subject) },
+        issued_before,
+        expires_at: issued_before + Duration::from_secs(60),
+    }
 }
 
 proptest! {
@@ -107,7 +129,7 @@ proptest! {
         let revoked = of(&acts);
         for token in &tokens {
             let causes: Vec<_> =
-                acts.iter().filter(|act| concerns(act, token)).map(cause).collect();
+                acts.iter().filter(|act| concerns(act, &acts, token)).map(cause).collect();
             match revoked.verdict(token) {
                 Some(verdict) => prop_assert!(causes.contains(&verdict), "{verdict} {causes:?}"),
                 None => prop_assert!(causes.is_empty(), "{causes:?}"),
@@ -148,12 +170,12 @@ proptest! {
         after.forget(now);
         prop_assert!(after.len() <= before.len());
         for token in &tokens {
-            let counts = |act: &&Revocation| act.expires_at > now && concerns(act, token);
+            let counts = |act: &&Revocation| act.expires_at > now && concerns(act, &acts, token);
             if acts.iter().any(|act| counts(&act)) {
                 prop_assert!(after.verdict(token).is_some(), "an act that still counts is gone");
             }
             if after.verdict(token).is_some() {
-                prop_assert!(acts.iter().any(|act| concerns(act, token)), "nothing concerns it");
+                prop_assert!(acts.iter().any(|act| concerns(act, &acts, token)), "nothing concerns it");
             }
         }
         let long = now + Duration::from_secs(60);
@@ -178,7 +200,7 @@ proptest! {
             prop_assert!(revoked.covers(act));
         }
         for token in &tokens {
-            if acts.iter().any(|act| act.expires_at > now && concerns(act, token)) {
+            if acts.iter().any(|act| act.expires_at > now && concerns(act, &acts, token)) {
                 prop_assert_eq!(again.verdict(token).is_some(), true);
             }
             if again.verdict(token).is_some() {
@@ -196,16 +218,42 @@ proptest! {
         let revoked = of(&acts);
         let covered = revoked.covers(&one);
         if covered {
-            for token in tokens.iter().filter(|token| concerns(&one, token)) {
+            for token in tokens.iter().filter(|token| concerns(&one, &acts, token)) {
                 prop_assert!(revoked.verdict(token).is_some());
             }
         }
         // The same target, and at least as early a mark: that is what covers, and nothing else does.
         let says_more = |act: &&Revocation| {
             act.target == one.target
-                && (!one.target.is_watermark() || act.issued_before >= one.issued_before)
+                && (!one.target.is_dated() || act.issued_before >= one.issued_before)
         };
         prop_assert_eq!(covered, acts.iter().any(|act| says_more(&act)));
+    }
+
+    #[test]
+    fn of_switching_off_and_on_what_was_done_last_counts_in_whatever_order_it_is_read(
+        done in prop::collection::btree_map(0..1000_i64, any::<bool>(), 1..6)
+            .prop_map(|done| done.into_iter().collect::<Vec<_>>()),
+        read in prop::collection::vec(any::<prop::sample::Index>(), 12),
+        token in token(),
+    ) {
+        let acts: Vec<_> = done.iter().map(|(at, off)| switched(&token.subject, *at, *off)).collect();
+        // In any order, and some of them more than once.
+        let mut revoked = Revoked::default();
+        for index in &read {
+            revoked.add(index.get(&acts));
+        }
+        for act in acts.iter().rev() {
+            revoked.add(act);
+        }
+        let (last, off) = done.last().copied().unwrap();
+        let verdict = off.then_some(Inactive::SubjectDisabled);
+        prop_assert_eq!(revoked.verdict(&token), verdict);
+        let state = revoked.switched(&token.subject);
+        prop_assert_eq!(state.is_off(), off);
+        prop_assert_eq!(state.off_at.max(state.on_at), Some(Time::from_micros(BEGIN + last)));
+        let other = Facts { subject: "somebody else".to_owned(), ..token };
+        prop_assert_eq!(revoked.verdict(&other), None);
     }
 
     #[test]

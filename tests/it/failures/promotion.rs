@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jeton::store::users;
+
 use super::apps::{App, EVERY};
 use super::report::Report;
 use super::world::{World, directory, start};
@@ -133,6 +135,22 @@ async fn end(apps: &[App], world: &World, url: &str, directory: &Path, address: 
     }
 }
 
+/// Who was switched off in what was lost is switched off again, and no sign-in has ended by that.
+async fn switched_off(apps: &[App], world: &World, report: &Report) {
+    for app in apps.iter().skip(1).step_by(3) {
+        let family = world.family(app.family).await.unwrap();
+        if family.suspended_at.is_some() && family.revoked_at.is_none() {
+            report.outcome("switched off in what was lost: suspended again");
+        } else {
+            report.violation(format!("{} is not suspended: {family:?}", app.client));
+        }
+        let account = users::get(&world.db, family.subject).await.unwrap().unwrap();
+        if account.user.disabled_at.is_none() {
+            report.violation(format!("the account of {} is on", app.client));
+        }
+    }
+}
+
 /// What was ended in what was lost stays so, from the first moment on.
 async fn stays_ended(apps: &[App], address: &str, since: Instant, report: &Report) {
     for (n, app) in apps.iter().enumerate() {
@@ -233,6 +251,7 @@ async fn round(report: &Report) {
             report.violation("a token from a lost future changed the row".to_owned());
         }
     }
+    switched_off(&ended, &world, report).await;
     if world.events("revocations_restored").await == 0 {
         report.violation("that revocations were written again is not audited".to_owned());
     }
