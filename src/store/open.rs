@@ -16,12 +16,20 @@ const ACQUIRE: Duration = Duration::from_secs(2);
 /// A connection that has been idle for longer is looked at before it is used.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// How long a statement waits for a row that somebody else holds (longer than Postgres takes to see that
-/// two wait for each other, so that one of them loses and not both), and how long it may take. We give up
-/// after [`PATIENCE`], and what went on then would be committed later, when everybody has long been
-/// told that it failed. It is set here and not when connecting: poolers refuse what they do not know.
+/// What each connection is told. It is set here and not when connecting: poolers refuse what they do
+/// not know.
+///
+/// How long a statement waits for a row that somebody else holds (longer than Postgres takes to see
+/// that two wait for each other, so that one of them loses and not both), and how long it may take: we
+/// give up after five seconds, and what went on then would be committed later, when everybody has long
+/// been told that it failed.
+///
+/// Rows are found by an index even where Postgres thinks reading the whole table cheaper: of a table of
+/// some thousand rows that it never counted (after a restore) it thinks so, and is wrong by a hundred
+/// times.
 const LIMITS: &str = "select set_config('lock_timeout', '1500ms', false),
-                             set_config('statement_timeout', '4500ms', false)";
+                             set_config('statement_timeout', '4500ms', false),
+                             set_config('enable_seqscan', 'off', false)";
 
 /// What stands between us and Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
