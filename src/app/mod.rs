@@ -121,7 +121,6 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let tasks = vec![
         rt::spawn(polling.run(stopped.clone())),
         rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
-        rt::spawn(Rotator::run(Arc::clone(&service.rotator), desk.db.clone())),
     ];
     let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
@@ -304,8 +303,17 @@ async fn apply(desk: &Desk, source: &ApplySource, clock: &Clock) -> Result<(), E
     Ok(())
 }
 
+/// So many may have connected without being taken in yet; the kernel may allow fewer.
+const BACKLOG: i32 = 4096;
+
 fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Exit> {
-    TcpListener::bind(address).map_err(|error| {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        // The standard library has room for 128. Of more who come at once, after a restart of what
+        // stands in front, the rest are overheard and try again a second later.
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
         let variable = key.replace('.', "__").to_uppercase();
         Exit::Refused(format!(
             "{key}: cannot listen on {address}: {error}; choose another address in the \

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::support::refused::{FORM, GRANT};
-use crate::support::{App, SECRET, basic, http};
+use crate::support::{App, SECRET, TestDatabase, basic, http, replica};
 
 /// As short as it may be.
 const SHORT: &str = "[server]\nheader_timeout = \"1s\"\nkeep_alive = \"2s\"\n";
@@ -161,6 +162,25 @@ async fn who_comes_when_there_is_no_room_is_served_once_there_is() {
     }
     let answer = timeout(WELL, app.token("app", GRANT)).await.unwrap();
     assert_eq!(answer.status, 200);
+}
+
+#[actix_web::test]
+async fn a_thousand_who_come_in_one_moment_need_not_come_again() {
+    const AT_ONCE: usize = 1000;
+    let database = TestDatabase::new();
+    let replica = replica::start(&database, "one", &[]).await;
+    // Nobody is taken in meanwhile: whoever finds no room is told nothing, and is not connected
+    // however often the kernel tries again.
+    replica.process.signal("STOP");
+    let mut crowd = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        crowd.spawn(TcpStream::connect(replica.public.clone()));
+    }
+    let all = timeout(WELL, crowd.join_all()).await;
+    replica.process.signal("CONT");
+    let mut all = all.unwrap_or_default();
+    assert_eq!(all.iter().filter(|one| one.is_ok()).count(), AT_ONCE, "most were not connected");
+    served(all[AT_ONCE - 1].as_mut().unwrap()).await;
 }
 
 #[actix_web::test]
