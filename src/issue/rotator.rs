@@ -5,17 +5,15 @@
 //! with them into one statement. Who comes alone goes alone, and waits for nobody.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::{spawn_local, yield_now};
 
 use crate::domain::Family;
 use crate::store::families::{self, Advance};
 use crate::store::{Db, StoreError};
-
-/// So many may go alone at once; whoever comes beyond that goes together with others.
-const ALONE: usize = 2;
 
 /// So many groups are under way at once on Postgres: while one waits for the disk, the next is put
 /// together and computed.
@@ -34,76 +32,113 @@ type Waiting = (Advance, oneshot::Sender<Outcome>);
 #[derive(Debug)]
 pub struct Rotator {
     batching: bool,
-    under_way: AtomicUsize,
-    sender: mpsc::Sender<Waiting>,
-    receiver: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    queue: Mutex<Queue>,
 }
 
-/// One that is under way, until it is dropped.
-struct UnderWay<'a>(&'a AtomicUsize);
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// How many groups are under way, or about to be.
+    groups: usize,
+}
 
-impl Drop for UnderWay<'_> {
+/// The right to take one group after the other.
+struct Turn {
+    rotator: Arc<Rotator>,
+    is_over: bool,
+}
+
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        // Its thread came to its end half-way: whoever comes next has the turn.
+        if !self.is_over {
+            self.rotator.queue().groups -= 1;
+        }
     }
 }
 
 impl Rotator {
     /// One that puts refreshes together, or lets each go alone.
     pub fn new(batching: bool) -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let receiver = Mutex::new(Some(receiver));
-        Self { batching, under_way: AtomicUsize::new(0), sender, receiver }
+        Self { batching, queue: Mutex::default() }
     }
 
     /// Takes a step, as [`families::advance`] does: alone, or together with others. It returns once
     /// the step is durable.
-    pub(super) async fn advance(&self, db: &Db, step: Advance) -> Outcome {
-        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let _under_way = UnderWay(&self.under_way);
-        if !self.batching || others < ALONE {
+    pub(super) async fn advance(self: &Arc<Self>, db: &Db, step: Advance) -> Outcome {
+        if !self.batching {
             return families::advance(db, &step).await;
         }
         let (done, outcome) = oneshot::channel();
-        self.sender.try_send((step, done)).map_err(|_| StoreError::Contended)?;
+        if let Some(turn) = self.wait(db, (step, done))? {
+            spawn_local(turn.run(db.clone()));
+        }
         // Were the other end gone, nobody could say how far it had come.
         outcome.await.unwrap_or(Err(StoreError::Unknown))
     }
 
-    /// Takes what is handed in for as long as the server runs.
-    pub async fn run(self: Arc<Self>, db: Db) {
-        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(receiver) = receiver else { return };
-        let receiver = tokio::sync::Mutex::new(receiver);
+    /// Puts somebody among those who wait. Whoever finds nobody at work gets the turn.
+    fn wait(self: &Arc<Self>, db: &Db, one: Waiting) -> Result<Option<Turn>, StoreError> {
         // SQLite has one writer: a second group could only wait for the first, and not grow meanwhile.
-        let groups = if db.is_postgres() { GROUPS } else { 1 };
-        futures_util::future::join_all((0..groups).map(|_| collect(&receiver, &db))).await;
+        let most = if db.is_postgres() { GROUPS } else { 1 };
+        let mut queue = self.queue();
+        if queue.waiting.len() >= WAITING {
+            return Err(StoreError::Contended);
+        }
+        queue.waiting.push(one);
+        if queue.groups >= most {
+            return Ok(None);
+        }
+        queue.groups += 1;
+        Ok(Some(Turn { rotator: Arc::clone(self), is_over: false }))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes one group after the other; while it does, whoever comes waits for another of these, or
-/// becomes its next group.
-async fn collect(receiver: &tokio::sync::Mutex<mpsc::Receiver<Waiting>>, db: &Db) {
-    let mut group = Vec::new();
-    // Held until somebody comes, and let go before the database is asked.
-    while receiver.lock().await.recv_many(&mut group, TOGETHER).await > 0 {
-        let (first, again) = one_of_each(group.drain(..));
-        take(db, first).await;
-        // Most likely the family has moved on, and what these callers get is the successor. They
-        // look for themselves: nobody else's refresh waits while one token comes a thousand times.
-        for (_, done) in again {
-            let _ = done.send(Ok(None));
+impl Turn {
+    /// Takes groups until nobody waits.
+    async fn run(mut self, db: Db) {
+        loop {
+            // Whoever else this thread has read a request of gets to the queue first.
+            yield_now().await;
+            let Some(group) = self.next() else { return };
+            let (first, again) = one_of_each(group);
+            take(&db, first).await;
+            // Most likely the family has moved on, and what these callers get is the successor. They
+            // look for themselves: nobody else's refresh waits while one token comes a thousand times.
+            for (_, done) in again {
+                let _ = done.send(Ok(None));
+            }
         }
+    }
+
+    /// Those who wait, or as many of them as go together. If there is nobody the turn is over in the
+    /// same moment: whoever comes then finds that nobody is at work.
+    fn next(&mut self) -> Option<Vec<Waiting>> {
+        let mut queue = self.rotator.queue();
+        if queue.waiting.is_empty() {
+            queue.groups -= 1;
+            drop(queue);
+            self.is_over = true;
+            return None;
+        }
+        let count = queue.waiting.len().min(TOGETHER);
+        let rest = queue.waiting.split_off(count);
+        Some(mem::replace(&mut queue.waiting, rest))
     }
 }
 
 /// One of each that ask for the same, in the order of the families' ids, which is that of the index;
 /// and what is left over. Another client's step does not take the
 /// place of the right one: of two for one family the statement itself finds at most one to be right.
-fn one_of_each(all: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+fn one_of_each(all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut seen = HashSet::new();
     let same = |step: &Advance| (step.id, step.from, step.client.clone());
-    let (mut first, again): (Vec<_>, Vec<_>) = all.partition(|(step, _)| seen.insert(same(step)));
+    let (mut first, again): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(step, _)| seen.insert(same(step)));
     first.sort_by_key(|(step, _)| step.id);
     (first, again)
 }
