@@ -11,6 +11,9 @@ use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
 use crate::domain::{ClientId, Family, Reason, ResourceId, Scopes, Time};
 
+// Where a row is changed it is found by its id, and whether it is as presumed is `(…) is true`. To the
+// planner that is one opaque condition. Left to itself, on a table that it has not counted lately, it
+// looks for all rows of the client and reads each of them, for every step of a group.
 statements! {
     FAMILY_ADD on Both =
         "insert into families
@@ -24,10 +27,11 @@ statements! {
          from families where id = $1";
     FAMILY_ADVANCE on Both =
         "update families set generation = $3, rotated_at = $4, attempt = $5
-         where id = $1 and generation = $2 and client_id = $6
-           and (key_thumbprint is null or key_thumbprint = $7)
-           and revoked_at is null and suspended_at is null
-           and ends_at > $4 and rotated_at + idle > $4
+         where id = $1 and (
+               generation = $2 and client_id = $6
+               and (key_thumbprint is null or key_thumbprint = $7)
+               and revoked_at is null and suspended_at is null
+               and ends_at > $4 and rotated_at + idle > $4) is true
          returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
                    key_thumbprint";
     FAMILIES_ADVANCE_POSTGRES on Postgres =
@@ -37,10 +41,11 @@ statements! {
                          cast($4 as bigint[]), cast($5 as bigint[]), cast($6 as text[]),
                          cast($7 as text[])) as step (id, up_from, up_to, at, mark, client, key)
              join families on families.id = step.id
-             where generation = step.up_from and client_id = step.client
-               and (key_thumbprint is null or key_thumbprint = step.key)
-               and revoked_at is null and suspended_at is null
-               and ends_at > step.at and rotated_at + idle > step.at
+             where (
+                 generation = step.up_from and client_id = step.client
+                 and (key_thumbprint is null or key_thumbprint = step.key)
+                 and revoked_at is null and suspended_at is null
+                 and ends_at > step.at and rotated_at + idle > step.at) is true
              for update of families skip locked)
          update families set generation = free.up_to, rotated_at = free.at, attempt = free.mark
          from free
@@ -53,11 +58,11 @@ statements! {
                       value ->> 3 as at, value ->> 4 as mark, value ->> 5 as client,
                       value ->> 6 as key
                from json_each($1)) as step
-         where families.id = step.id
-           and generation = step.up_from and client_id = step.client
-           and (key_thumbprint is null or key_thumbprint = step.key)
-           and revoked_at is null and suspended_at is null
-           and ends_at > step.at and rotated_at + idle > step.at
+         where families.id = step.id and (
+               generation = step.up_from and client_id = step.client
+               and (key_thumbprint is null or key_thumbprint = step.key)
+               and revoked_at is null and suspended_at is null
+               and ends_at > step.at and rotated_at + idle > step.at) is true
          returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
                    key_thumbprint";
     FAMILY_END on Both =
