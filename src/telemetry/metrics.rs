@@ -41,6 +41,7 @@ struct Requests {
     limited: IntCounterVec,
     limited_callers: IntGauge,
     clients: IntGauge,
+    applied: IntCounterVec,
 }
 
 #[derive(Debug)]
@@ -169,6 +170,11 @@ impl Requests {
                 "Callers whose budgets are not full, in all budgets together.",
             )?,
             clients: make.int_gauge("jeton_clients", "Registered clients.")?,
+            applied: make.counter(
+                "jeton_apply_file_total",
+                "Times that the file of serve --apply was applied, or could not be, by outcome.",
+                &["outcome"],
+            )?,
         })
     }
 }
@@ -344,6 +350,12 @@ impl Metrics {
             Ok(skew) => self.database.clock_skew.set(skew.as_secs_f64()),
             Err(class) => self.database.errors.with_label_values(&[class]).inc(),
         }
+    }
+
+    /// Counts a try to apply the file of `serve --apply`.
+    pub fn file_applied(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "failed" };
+        self.requests.applied.with_label_values(&[outcome]).inc();
     }
 
     /// Counts revocations that had to be written again.
