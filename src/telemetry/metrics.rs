@@ -41,7 +41,6 @@ struct Requests {
     limited: IntCounterVec,
     limited_callers: IntGauge,
     clients: IntGauge,
-    applied: IntCounterVec,
 }
 
 #[derive(Debug)]
@@ -65,6 +64,7 @@ struct Database {
     families_bytes: IntGauge,
     restored: IntCounter,
     errors: IntCounterVec,
+    applied: IntCounterVec,
     mirror_age: Gauge,
     clock_skew: Gauge,
 }
@@ -170,11 +170,6 @@ impl Requests {
                 "Callers whose budgets are not full, in all budgets together.",
             )?,
             clients: make.int_gauge("jeton_clients", "Registered clients.")?,
-            applied: make.counter(
-                "jeton_apply_file_total",
-                "Times that the file of serve --apply was applied, or could not be, by outcome.",
-                &["outcome"],
-            )?,
         })
     }
 }
@@ -250,6 +245,11 @@ impl Database {
                 "jeton_revocations_restored_total",
                 "Revocations that the database had lost and that were written again.",
             ))?,
+            applied: make.counter(
+                "jeton_apply_file_total",
+                "Times that the file of serve --apply was applied, or could not be, by outcome.",
+                &["outcome"],
+            )?,
             mirror_age: make.gauge(
                 "jeton_mirror_age_seconds",
                 "How old the data in memory is, counted from the last good poll.",
@@ -355,7 +355,7 @@ impl Metrics {
     /// Counts a try to apply the file of `serve --apply`.
     pub fn file_applied(&self, applied: bool) {
         let outcome = if applied { "applied" } else { "failed" };
-        self.requests.applied.with_label_values(&[outcome]).inc();
+        self.database.applied.with_label_values(&[outcome]).inc();
     }
 
     /// Counts revocations that had to be written again.
