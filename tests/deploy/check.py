@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import yaml
 
+import beside
 import breakages
 import chart
 import kustomizations
@@ -55,6 +56,7 @@ def main():
     for name, objects in kustomized.items():
         wrong += same.differences(objects, helmed[name])
     wrong += breakages.unnoticed((kustomized or helmed)["everything"], known)
+    wrong += beside.complaints(helmed["production"])
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
