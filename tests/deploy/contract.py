@@ -18,7 +18,7 @@ from pathlib import Path
 
 from check import facts
 from manifests import kind, load, ports, seconds, settings
-from sandbox import LOUD, SANDBOX, Container, copy_binary
+from sandbox import LOUD, SANDBOX, Container, copy_binary, free_ports
 
 CANARY = "canary-in-a-secret-file"
 CLIENT = """
@@ -74,8 +74,8 @@ class Contract:
         self.secrets = secrets()
         self.issuer = next(one["data"]["issuer"] for one in kind(objects, "ConfigMap")
                            if "issuer" in one["data"])
-        found = ports(self.template)
-        self.public, self.operations = found["http"], found["operations"]
+        self.ports = ports(self.template) if SANDBOX else free_ports(ports(self.template))
+        self.public, self.operations = self.ports["http"], self.ports["operations"]
         self.running, self.count = None, 0
 
     def container(self, template, held=None):
@@ -83,7 +83,7 @@ class Contract:
         return Container(self.work, f"pod-{self.count}", self.objects, template, held or self.secrets)
 
     def start(self, container):
-        self.running = container.start(self.issuer)
+        self.running = container.start(self.issuer, self.ports)
         return self.running
 
     def refuses(self, what, held, word):
@@ -114,7 +114,7 @@ class Contract:
         spec = self.template["spec"]["containers"][0]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             get = spec[probe]["httpGet"]
-            port = ports(self.template)[get["port"]]
+            port = self.ports[get["port"]]
             patience = spec[probe]["periodSeconds"] * spec[probe]["failureThreshold"]
             until(min(patience, 30), lambda: ask(port, get["path"])[0] == 200, f"{probe} fails", process)
 
@@ -167,8 +167,8 @@ class Contract:
         while time.monotonic() - started < delay - 1:
             must(ask(self.public, "/.well-known/jwks.json")[0] == 200, "it stops serving at once", process)
             time.sleep(0.5)
-        grace = self.template["spec"]["terminationGracePeriodSeconds"]
-        must(process.ended(grace) == 0, "SIGTERM is not answered by 0", process)
+        left = self.template["spec"]["terminationGracePeriodSeconds"] - (time.monotonic() - started)
+        must(process.ended(max(left, 0)) == 0, "SIGTERM is not answered by 0", process)
 
     def keeps_its_volume(self, container):
         kids = [row.name for row in container.data[1].iterdir()]

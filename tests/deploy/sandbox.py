@@ -1,12 +1,13 @@
 """A container as its manifest describes it, run by bubblewrap: its user, a read-only root, no
 capabilities, a process namespace in which it is number one, and no file but what is mounted.
 
-Where bubblewrap cannot run, a plain process with the same files; `LOUD` says so."""
+Where bubblewrap cannot run, a plain process with the same files, on free ports; `LOUD` says so."""
 
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,17 +88,17 @@ class Container:
         found = environment(self.container)
         return {name: issuer if name == "JETON__ISSUER" else value for name, value in found.items()}
 
-    def start(self, issuer):
-        command, variables, keep = self.command(issuer)
+    def start(self, issuer, ports):
+        command, variables, keep = self.command(issuer, ports)
         log = open(self.work / f"{self.name}.log", "a", encoding="utf-8")
         return Process(subprocess.Popen(
             command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=keep,
             cwd="/"), Path(log.name), keep)
 
-    def command(self, issuer):
+    def command(self, issuer, ports):
         args = [str(arg) for arg in self.container["args"]]
         if not SANDBOX:
-            return self.plain(args, issuer)
+            return self.plain(args, issuer, ports)
         reads, writes = os.pipe()
         command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if by_root() else []
         command += [
@@ -121,8 +122,8 @@ class Container:
         command += ["--remount-ro", "/", "--chdir", "/", "/jeton", *args]
         return command, dict(os.environ), (reads, writes)
 
-    def plain(self, args, issuer):
-        """Mounts are directories elsewhere, so every path is rewritten."""
+    def plain(self, args, issuer, ports):
+        """Mounts are directories elsewhere, so every path is rewritten; ports are free ones."""
         where = {path: str(mount.path) for path, mount in self.mounts.items()}
         if self.data:
             where[self.data[0]] = str(self.data[1])
@@ -135,6 +136,8 @@ class Container:
         for path, held in self.contents.items():
             self.mounts[path].publish({name: (moved(text), mode) for name, (text, mode) in held.items()})
         variables = {name: moved(value) for name, value in self.variables(issuer).items()}
+        variables["JETON__SERVER__PUBLIC"] = f"127.0.0.1:{ports['http']}"
+        variables["JETON__SERVER__OPERATIONS"] = f"127.0.0.1:{ports['operations']}"
         return [str(self.work / "jeton"), *map(moved, args)], variables, ()
 
 
@@ -164,6 +167,15 @@ class Process:
             os.kill(self.pid, 9)
             self.child.kill()
             self.child.wait()
+
+
+def free_ports(names):
+    """Those of the manifests may be taken where there is no network of our own."""
+    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
+    found = {name: one.getsockname()[1] for name, one in sockets.items()}
+    for one in sockets.values():
+        one.close()
+    return found
 
 
 def copy_binary(work):
