@@ -39,6 +39,8 @@ def image(template):
         yield f"the image does not expose {ports}"
     if not dockerfile.split("\nFROM ")[-1].startswith("scratch\n"):
         yield "there is more in the image than the binary needs"
+    if '\nENTRYPOINT ["/usr/bin/jeton"]\n' not in dockerfile:
+        yield "the image starts something else"
     if "command" in container:
         yield "a pod does not use the image's entry point"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from check import facts
 from manifests import kind, load, ports, seconds, settings
-from sandbox import LOUD, SANDBOX, Container, copy_binary, free_ports
+from sandbox import LOUD, SANDBOX, Container, free_ports, make_image
 
 CANARY = "canary-in-a-secret-file"
 CLIENT = """
@@ -189,7 +189,7 @@ def main():
     work.chmod(0o755)
     contract = None
     try:
-        copy_binary(work)
+        make_image(work)
         contract = Contract(objects, work)
         contract.run()
     finally:

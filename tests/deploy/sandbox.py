@@ -1,12 +1,12 @@
 """A container as its manifest describes it, run by bubblewrap: its user, a read-only root, no
-capabilities, a process namespace in which it is number one, and no file but what is mounted.
+capabilities, a process namespace in which it is number one, and no file but the image's and what is
+mounted.
 
 Where bubblewrap cannot run, a plain process with the same files, on free ports; `LOUD` says so."""
 
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -105,21 +105,18 @@ class Container:
             "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1",
             "--uid", USER, "--gid", USER, "--cap-drop", "ALL", "--die-with-parent", "--new-session",
             "--clearenv", "--info-fd", str(writes), "--proc", "/proc", "--dev", "/dev",
-            "--ro-bind", "/usr/lib", "/usr/lib", "--ro-bind-try", "/usr/lib64", "/usr/lib64",
-            "--ro-bind", str(self.work / "jeton"), "/jeton",
         ]
-        for library in ("/lib", "/lib64"):
-            if os.path.islink(library):
-                command += ["--symlink", os.readlink(library), library]
-            elif os.path.isdir(library):
-                command += ["--ro-bind", library, library]
+        # One by one, and not as the root: below /etc and /run there are mounts to come.
+        image = self.work / "image"
+        for part in ("usr/bin", "lib", "lib64", *(f"etc/{one.name}" for one in (image / "etc").iterdir())):
+            command += ["--ro-bind-try", str(image / part), f"/{part}"]
         for where, mount in self.mounts.items():
             command += ["--ro-bind", str(mount.path), where]
         if self.data:
             command += ["--bind", str(self.data[1]), self.data[0]]
         for name, value in self.variables(issuer).items():
             command += ["--setenv", name, value]
-        command += ["--remount-ro", "/", "--chdir", "/", "/jeton", *args]
+        command += ["--remount-ro", "/", "--chdir", "/", "/usr/bin/jeton", *args]
         return command, dict(os.environ), (reads, writes)
 
     def plain(self, args, issuer, ports):
@@ -138,7 +135,7 @@ class Container:
         variables = {name: moved(value) for name, value in self.variables(issuer).items()}
         variables["JETON__SERVER__PUBLIC"] = f"127.0.0.1:{ports['http']}"
         variables["JETON__SERVER__OPERATIONS"] = f"127.0.0.1:{ports['operations']}"
-        return [str(self.work / "jeton"), *map(moved, args)], variables, ()
+        return [str(self.work / "image/usr/bin/jeton"), *map(moved, args)], variables, ()
 
 
 class Process:
@@ -178,6 +175,6 @@ def free_ports(names):
     return found
 
 
-def copy_binary(work):
-    shutil.copy("target/debug/jeton", work / "jeton")
-    (work / "jeton").chmod(0o755)
+def make_image(work):
+    """What the image would hold, made as its build makes it."""
+    subprocess.run(["deploy/image-root", "target/debug/jeton", str(work / "image")], check=True)
