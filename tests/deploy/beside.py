@@ -71,11 +71,22 @@ def elsewhere(template):
             yield f"systemd: there is no {line}"
 
 
+def documents(objects):
+    """Whoever follows the documents labels the namespaces that the policies let in."""
+    for one in kind(objects, "NetworkPolicy"):
+        for rule in one["spec"].get("ingress", []):
+            for peer in rule["from"]:
+                for label, value in peer["namespaceSelector"]["matchLabels"].items():
+                    if f"{label}={value}" not in read("deploy/README.md"):
+                        yield f"deploy/README.md does not say how to get past {one['metadata']['name']}"
+
+
 def complaints(objects):
     template = kind(objects, "Deployment")[0]["spec"]["template"]
     yield from versions()
     yield from image(template)
     yield from elsewhere(template)
+    yield from documents(objects)
     workflow = yaml.safe_load(read(".github/workflows/release.yml"))
     for name, job in workflow["jobs"].items():
         if "permissions" not in job or "timeout-minutes" not in job:
