@@ -17,6 +17,9 @@ use crate::telemetry::Metrics;
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// A file that could not be applied, and did not change, is tried again after so many looks at most.
+const LONGEST_PAUSE: u32 = 12;
+
 /// Keeps one file applied.
 #[derive(Debug)]
 pub struct Applying {
@@ -25,10 +28,14 @@ pub struct Applying {
     mirror: Arc<Mirror>,
     metrics: Arc<Metrics>,
     path: PathBuf,
-    /// What was read when it was last applied.
+    /// What was read when that was last tried, as it was then.
     read: Vec<ReadFile>,
     /// Why it could not be applied when that was last tried.
     complaint: Option<String>,
+    /// So many tries have failed since it changed, …
+    failures: u32,
+    /// … and so many looks are let pass before the next.
+    pause: u32,
 }
 
 impl Applying {
@@ -51,6 +58,8 @@ impl Applying {
             path,
             read: file.read,
             complaint: None,
+            failures: 0,
+            pause: 0,
         })
     }
 
@@ -67,41 +76,50 @@ impl Applying {
     }
 
     /// Applies the file if it has changed. One that cannot be applied changes nothing and is tried
-    /// again until it can: what it lacks (a secret beside it, the database) may come later and
-    /// without a change of the file itself. It is reported once for each cause.
+    /// again, more and more rarely: what it lacks (a secret beside it, the database) may come later
+    /// and without a change of the file itself. It is reported once for each cause.
     async fn look(&mut self) {
-        if self.complaint.is_none() && !self.read.iter().any(ReadFile::has_changed) {
+        if self.read.iter().any(ReadFile::has_changed) {
+            (self.failures, self.pause) = (0, 0);
+        } else if self.complaint.is_none() {
+            return;
+        } else if self.pause > 0 {
+            self.pause -= 1;
             return;
         }
-        match self.apply_again().await {
+        let tried = self.apply_again().await;
+        self.metrics.file_applied(tried.is_ok());
+        match tried {
             Ok(()) => {
                 if self.complaint.take().is_some() {
                     tracing::info!(file = %self.path.display(), "the apply file is sound again");
                 }
-                self.metrics.file_applied(true);
                 self.mirror.freshness.want();
             }
-            Err(error) => {
-                self.metrics.file_applied(false);
-                let complaint = error.to_string();
-                if self.complaint.as_ref() != Some(&complaint) {
-                    tracing::error!(
-                        file = %self.path.display(),
-                        error = complaint,
-                        "the apply file could not be applied; what was applied before stays; \
-                         trying again"
-                    );
-                }
-                self.complaint = Some(complaint);
-            }
+            Err(error) => self.complain(error.to_string()),
         }
     }
 
     async fn apply_again(&mut self) -> Result<(), ManageError> {
+        // Marked before anything is read, so that no change is missed if reading fails.
+        self.read = self.read.iter().map(ReadFile::again).collect();
         let file = ApplyFile::load(&self.path)?;
         apply(&self.desk, &file, &self.clock).await?;
         self.read = file.read;
         Ok(())
+    }
+
+    fn complain(&mut self, complaint: String) {
+        if self.complaint.as_ref() != Some(&complaint) {
+            tracing::error!(
+                file = %self.path.display(),
+                error = complaint,
+                "the apply file could not be applied; what was applied before stays; trying again"
+            );
+        }
+        self.complaint = Some(complaint);
+        self.failures += 1;
+        self.pause = (1 << self.failures.min(8)).min(LONGEST_PAUSE) - 1;
     }
 }
 

@@ -36,6 +36,12 @@ impl ReadFile {
         Self(path, mark)
     }
 
+    /// The same file, as it is now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::now(self.0.clone())
+    }
+
     /// Whether it is another one since.
     pub fn has_changed(&self) -> bool {
         FileMark::of(&self.0) != self.1
