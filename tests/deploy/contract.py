@@ -48,11 +48,11 @@ def must(holds, what, process=None):
         sys.exit(f"{what}\n{process.said() if process else ''}")
 
 
-def until(within, holds, what, process):
+def until(within, holds, what, process, pause=0.05):
     started = time.monotonic()
     while not holds():
         must(time.monotonic() - started < within and process.child.poll() is None, what, process)
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def secrets():
@@ -155,7 +155,8 @@ class Contract:
         must(token() == 401, "a client is there before it was described", process)
         mount = container.mounts["/etc/jeton-clients"]
         mount.publish({"clients.toml": (CLIENT, 0o440), "billing": (CANARY, 0o440)})
-        until(20, lambda: token() == 200, "a changed ConfigMap is not applied", process)
+        # Not so often that failures are limited.
+        until(20, lambda: token() == 200, "a changed ConfigMap is not applied", process, 0.5)
         must(CANARY not in process.said(), "a client secret is in the log")
 
     def stops(self, container, process):

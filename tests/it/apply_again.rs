@@ -17,11 +17,14 @@ use crate::support::{App, FIXTURES, SECRET, TestDatabase};
 const LATER: &str = "\n[[client]]\nid = \"later\"\nsecret_file = \"secrets/later\"\nresources = \
                      [\"https://api.example.test/\"]\n";
 
+/// Tests ask again and again with a secret that is not right yet.
+const SETTINGS: &str = "[limits]\nfailures = \"off\"\nfailures_per_client = \"off\"\n";
+
 async fn serving(database: TestDatabase, file: &Path) -> App {
     let clock = Clock::manual(START);
     let apply = vec![ApplySource::File(file.to_owned())];
     let setup = Setup { is_dev: false, migrate: true, apply };
-    let settings = settings(&database, "").unwrap();
+    let settings = settings(&database, SETTINGS).unwrap();
     let running = app::start(settings, setup, clock.clone()).await.unwrap();
     App { running, clock, database }
 }
