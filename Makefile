@@ -6,7 +6,7 @@ CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults bench lint fmt doc interop fmt-check clippy \
+.PHONY: help run test manifests faults bench lint fmt doc interop fmt-check clippy \
 	setup-build setup-test setup-bench setup-ci
 
 help: ## Show this list
@@ -18,11 +18,17 @@ run: setup-build ## Build and start a development server (ARGS="..." for more op
 	@cargo build
 	@cargo run --quiet -- serve --dev $(ARGS)
 
-test: setup-test ## Run the whole test suite on SQLite, then on Postgres (TESTARGS="...")
+test: setup-test ## Run the whole test suite on SQLite and on Postgres, and check the manifests (TESTARGS="...")
 	@echo "== tests on SQLite =="
 	@env -u JETON_TEST_DATABASE_URL cargo test $(TESTARGS)
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
+	@echo "== manifests =="
+	@tests/deploy/run
+
+manifests: setup-test ## Check the manifests alone: render, validate, and start what they describe
+	@cargo build --quiet
+	@tests/deploy/run
 
 faults: setup-test ## Break everything around refresh tokens, and print what came of it (ROUNDS=1000)
 	@tests/faults $(or $(ROUNDS),1000)

@@ -27,13 +27,17 @@ use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
-use crate::jobs::{self, Keeper, Polling};
+use crate::jobs::{self, Applying, Keeper, Polling};
 use crate::limits::Limits;
-use crate::manage::Desk;
-use crate::manage::apply::{ApplyFile, Options};
+use crate::manage::apply::ApplyFile;
+use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, Poller, Writer};
 use crate::store::{Db, migrate};
 use crate::telemetry::Metrics;
+
+/// Most password hashes at once, however many cores there are. Each takes 19 MiB, and in a container
+/// whose memory is limited and whose CPU is not, one for each core of a large machine would be the end.
+const MOST_HASHES: usize = 8;
 
 /// How a server is to be set up.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +53,7 @@ pub struct Setup {
 /// Something to apply before serving.
 #[derive(Debug, Clone)]
 pub enum ApplySource {
-    /// A file of the operator's.
+    /// A file of the operator's, applied again when it changes.
     File(PathBuf),
     /// Text of our own; relative paths in it start at the directory.
     Text(String, PathBuf),
@@ -101,9 +105,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let limits = Arc::new(Limits::new(&settings.limits, &clock));
     let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics, &limits);
     prepare::first_keys(&keeper, &mut polling).await?;
-    for source in &setup.apply {
-        apply(&desk, source, &clock).await?;
-    }
+    let applying = apply(setup.apply, &desk, &clock, &mirror, &metrics).await?;
     polling.poll().await?;
     keeper.beat().await;
 
@@ -118,10 +120,11 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     health.start();
 
     let (stop, stopped) = watch::channel(false);
-    let tasks = vec![
+    let mut tasks = vec![
         rt::spawn(polling.run(stopped.clone())),
         rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
     ];
+    tasks.extend(applying.into_iter().map(|one| rt::spawn(one.run(stopped.clone()))));
     let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
     Ok(Running {
@@ -252,8 +255,8 @@ fn service(
     desk: &Desk,
     limits: Arc<Limits>,
 ) -> Result<Service, Exit> {
-    let cores = available_parallelism().map_or(1, usize::from);
-    let hashing = Hashing::new(cores).map_err(|error| Exit::Failed(error.to_string()))?;
+    let hashes = available_parallelism().map_or(1, usize::from).min(MOST_HASHES);
+    let hashing = Hashing::new(hashes).map_err(|error| Exit::Failed(error.to_string()))?;
     Ok(Service {
         rules: Rules {
             issuer: desk.issuer.clone(),
@@ -268,7 +271,7 @@ fn service(
         db: desk.db.clone(),
         rotator: Arc::new(Rotator::new(settings.refresh_batching)),
         // Less than half of those who may be in the pool or wait for it.
-        signing_in: Crowd::new(4 * cores),
+        signing_in: Crowd::new(4 * hashes),
         hashing,
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
@@ -277,30 +280,32 @@ fn service(
     })
 }
 
-async fn apply(desk: &Desk, source: &ApplySource, clock: &Clock) -> Result<(), Exit> {
-    let file = match source {
-        ApplySource::File(path) => ApplyFile::load(path),
-        ApplySource::Text(text, base) => ApplyFile::parse(text, base),
-    };
-    let refused = |error: crate::manage::ManageError| match error {
-        crate::manage::ManageError::Store(error) => Exit::from(error),
+/// Applies everything, and returns what keeps the operator's files applied.
+async fn apply(
+    sources: Vec<ApplySource>,
+    desk: &Desk,
+    clock: &Clock,
+    mirror: &Arc<Mirror>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Applying>, Exit> {
+    let refused = |error: ManageError| match error {
+        ManageError::Store(error) => Exit::from(error),
         mistakes => Exit::Refused(format!("--apply: {mistakes}")),
     };
-    let nowhere = |generated: &[crate::manage::apply::Generated]| {
-        if generated.is_empty() {
-            Ok(())
-        } else {
-            Err("generate_secret needs a place for the secret: run `jeton apply -f FILE \
-                 --secrets-out FILE` first"
-                .to_owned())
+    let mut kept = Vec::new();
+    for source in sources {
+        match source {
+            ApplySource::File(path) => {
+                let begun = Applying::begin(path, desk, clock, mirror, metrics).await;
+                kept.push(begun.map_err(refused)?);
+            }
+            ApplySource::Text(text, base) => {
+                let file = ApplyFile::parse(&text, &base).map_err(refused)?;
+                jobs::apply(desk, &file, clock).await.map_err(refused)?;
+            }
         }
-    };
-    let file = file.map_err(refused)?;
-    let report = desk.apply(&file, Options::default(), clock.now(), nowhere).await;
-    for change in &report.map_err(refused)?.changes {
-        tracing::info!(%change, "applied");
     }
-    Ok(())
+    Ok(kept)
 }
 
 /// So many may have connected without being taken in yet; the kernel may allow fewer.

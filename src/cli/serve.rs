@@ -27,7 +27,8 @@ pub(super) struct Serve {
     /// Bring the schema up to date first
     #[arg(long)]
     migrate: bool,
-    /// Bring clients and resources to what a file says before serving
+    /// Bring clients, resources and people to what a file says before serving, and again within
+    /// seconds whenever it, or a secret that it names, changes
     #[arg(long, value_name = "FILE")]
     apply: Option<PathBuf>,
     /// Once everything answers, write the real URLs to this file, as JSON

@@ -10,7 +10,7 @@ mod file;
 mod people;
 mod report;
 
-pub use file::ApplyFile;
+pub use file::{ApplyFile, ReadFile};
 pub use people::UserDescription;
 pub use report::{Change, Report};
 

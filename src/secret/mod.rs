@@ -16,7 +16,7 @@ pub use form::{form_seal_fits, is_browser_mark, new_browser_mark, seal_form};
 pub use password::{Password, WrittenPassword};
 pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};
-pub use vault::Vault;
+pub use vault::{FileMark, Vault};
 
 use std::fmt;
 

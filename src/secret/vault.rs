@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,16 @@ use super::{RootSecretError, RootSecrets, SecretId, file};
 
 /// What tells that a file was changed or replaced, also behind a link. A change of its rights alone
 /// moves only the change time, and may be what makes it usable.
-type Mark = (u64, u64, i64, i64, u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMark(u64, u64, i64, i64, u64);
+
+impl FileMark {
+    /// The mark of a file as it is now; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self(found.dev(), found.ino(), found.ctime(), found.ctime_nsec(), found.size()))
+    }
+}
 
 /// The root secrets now, and where they come from.
 #[derive(Debug)]
@@ -21,7 +30,7 @@ pub struct Vault {
     path: PathBuf,
     issuer: String,
     now: ArcSwap<RootSecrets>,
-    seen: Mutex<Option<Mark>>,
+    seen: Mutex<Option<FileMark>>,
     /// Whether the file could be used when it was last read.
     usable: AtomicBool,
     /// The set without what the file has lost, once nothing in memory needs that any more.
@@ -31,7 +40,7 @@ pub struct Vault {
 impl Vault {
     /// Reads the file for the first time.
     pub fn open(path: PathBuf, issuer: &str) -> Result<Self, RootSecretError> {
-        let seen = mark(&path);
+        let seen = FileMark::of(&path);
         let now = ArcSwap::from_pointee(file::load(&path, issuer)?);
         Ok(Self {
             path,
@@ -54,7 +63,7 @@ impl Vault {
     }
 
     /// Its file.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -64,7 +73,7 @@ impl Vault {
     /// What the file has gained opens at once. What it has lost goes on to open until
     /// [`Vault::settle`]: memory still holds what was stored under it.
     pub fn reread(&self) -> Result<bool, RootSecretError> {
-        let found = mark(&self.path);
+        let found = FileMark::of(&self.path);
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen == found {
@@ -101,9 +110,4 @@ impl Vault {
         }
         news
     }
-}
-
-fn mark(path: &std::path::Path) -> Option<Mark> {
-    let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.ctime(), found.ctime_nsec(), found.size()))
 }

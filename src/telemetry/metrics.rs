@@ -64,6 +64,7 @@ struct Database {
     families_bytes: IntGauge,
     restored: IntCounter,
     errors: IntCounterVec,
+    applied: IntCounterVec,
     mirror_age: Gauge,
     clock_skew: Gauge,
 }
@@ -244,6 +245,11 @@ impl Database {
                 "jeton_revocations_restored_total",
                 "Revocations that the database had lost and that were written again.",
             ))?,
+            applied: make.counter(
+                "jeton_apply_file_total",
+                "Times that the file of serve --apply was applied, or could not be, by outcome.",
+                &["outcome"],
+            )?,
             mirror_age: make.gauge(
                 "jeton_mirror_age_seconds",
                 "How old the data in memory is, counted from the last good poll.",
@@ -344,6 +350,12 @@ impl Metrics {
             Ok(skew) => self.database.clock_skew.set(skew.as_secs_f64()),
             Err(class) => self.database.errors.with_label_values(&[class]).inc(),
         }
+    }
+
+    /// Counts a try to apply the file of `serve --apply`.
+    pub fn file_applied(&self, applied: bool) {
+        let outcome = if applied { "applied" } else { "failed" };
+        self.database.applied.with_label_values(&[outcome]).inc();
     }
 
     /// Counts revocations that had to be written again.

@@ -13,6 +13,7 @@
 )]
 
 mod apply;
+mod apply_again;
 mod apply_people;
 mod architecture;
 mod authorization;

@@ -1,6 +1,6 @@
 //! The file of `jeton apply`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::people::UserDescription;
 use crate::manage::ManageError;
 use crate::manage::describe::{ClientDescription, ResourceDescription};
-use crate::secret::{WrittenPassword, WrittenSecret};
+use crate::secret::{FileMark, WrittenPassword, WrittenSecret};
 
 /// What a file describes, read but not yet held against anything.
 #[derive(Debug, Default)]
@@ -20,6 +20,32 @@ pub struct ApplyFile {
     pub clients: Vec<ClientDescription>,
     /// Its `[[user]]` entries.
     pub users: Vec<UserDescription>,
+    /// Every file that was read for it.
+    pub read: Vec<ReadFile>,
+}
+
+/// A file as it was when it was read. It is marked before it is read, so that a change at that very
+/// moment is noticed later and never lost.
+#[derive(Debug)]
+pub struct ReadFile(PathBuf, Option<FileMark>);
+
+impl ReadFile {
+    /// The file as it is now.
+    pub fn now(path: PathBuf) -> Self {
+        let mark = FileMark::of(&path);
+        Self(path, mark)
+    }
+
+    /// The same file, as it is now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::now(self.0.clone())
+    }
+
+    /// Whether it is another one since.
+    pub fn has_changed(&self) -> bool {
+        FileMark::of(&self.0) != self.1
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,9 +62,13 @@ struct Tables {
 impl ApplyFile {
     /// Reads a file; a `secret_file` or a `password_file` is looked for beside it.
     pub fn load(path: &Path) -> Result<Self, ManageError> {
+        let itself = ReadFile::now(path.to_owned());
         let text = std::fs::read_to_string(path)
+            .map(Zeroizing::new)
             .map_err(|error| ManageError::invalid(format!("{}: {error}", path.display())))?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        let mut file = Self::parse(&text, path.parent().unwrap_or(Path::new(".")))?;
+        file.read.push(itself);
+        Ok(file)
     }
 
     /// Reads the text of a file; relative paths in it start at `base`.
@@ -49,18 +79,20 @@ impl ApplyFile {
             // The library's own message would print the line, and a line may hold a secret.
             ManageError::invalid(format!("line {}: {}", at.max(1), error.message()))
         })?;
-        let mut mistakes = Vec::new();
+        let (mut mistakes, mut read) = (Vec::new(), Vec::new());
         let resources = entries("resource", tables.resource, &mut mistakes);
         let mut clients: Vec<ClientDescription> = entries("client", tables.client, &mut mistakes);
         for client in &mut clients {
+            read.extend(client.secret_file.as_ref().map(|file| ReadFile::now(base.join(file))));
             read_secret(client, base, &mut mistakes);
         }
         let mut users: Vec<UserDescription> = entries("user", tables.user, &mut mistakes);
         for user in &mut users {
+            read.extend(user.password_file.as_ref().map(|file| ReadFile::now(base.join(file))));
             read_password(user, base, &mut mistakes);
         }
         if mistakes.is_empty() {
-            Ok(Self { resources, clients, users })
+            Ok(Self { resources, clients, users, read })
         } else {
             Err(ManageError::Invalid(mistakes))
         }

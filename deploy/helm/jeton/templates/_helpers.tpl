@@ -1,0 +1,83 @@
+{{- define "jeton.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "jeton.labels" -}}
+app.kubernetes.io/part-of: jeton
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{ include "jeton.app" . }}
+{{- end -}}
+
+{{- define "jeton.app" -}}
+app.kubernetes.io/name: jeton
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "jeton.server" -}}
+{{ include "jeton.app" . }}
+app.kubernetes.io/component: server
+{{- end -}}
+
+{{- define "jeton.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "jeton.host" -}}
+{{- index (splitList "/" .Values.issuer) 2 -}}
+{{- end -}}
+
+{{/* The public paths; a test holds them against openapi.yaml. */}}
+{{- define "jeton.paths" -}}
+- /oauth2/authorize
+- /oauth2/token
+- /oauth2/introspect
+- /oauth2/revoke
+- /.well-known/jwks.json
+- /.well-known/jwks-schedule
+- /.well-known/openid-configuration
+- /.well-known/oauth-authorization-server
+{{- end -}}
+
+{{/* What every pod has: no token of the API server, no rights. */}}
+{{- define "jeton.pod" -}}
+serviceAccountName: {{ include "jeton.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "jeton.container" -}}
+name: jeton
+image: {{ include "jeton.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}

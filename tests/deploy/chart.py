@@ -1,0 +1,76 @@
+"""The Helm chart: linted, rendered for several sets of values, and refused for others."""
+
+from helm_python import Chart, HelmError, lint
+
+from manifests import load
+
+CHART = "deploy/helm/jeton"
+
+ISSUER = {"issuer": "https://id.example.com"}
+ROUTED = {**ISSUER, "ingress": {"enabled": True}}
+
+# By the name of the overlay that they equal; the others have none.
+VALUES = {
+    "dev": {"issuer": "http://localhost:8080", "database": {"type": "sqlite"}},
+    "production": ROUTED,
+    "everything": {
+        **ROUTED,
+        **{part: {"enabled": True} for part in ("autoscaling", "gateway", "podMonitor", "externalSecret")},
+    },
+    "nothing but what must be": ISSUER,
+    "another image, more replicas": {
+        **ISSUER,
+        "image": {"repository": "registry.example.com/team/jeton", "digest": f"sha256:{'a' * 64}"},
+        "replicas": 5,
+        "podAnnotations": {"team": "id"},
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "imagePullSecrets": [{"name": "pull"}],
+        "priorityClassName": "high",
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "clients": "[[resource]]\nid = \"urn:x\"\n",
+    },
+    "sqlite on a class": {
+        "issuer": "https://id.example.com/team", "database": {
+            "type": "sqlite", "volume": {"size": "5Gi", "storageClassName": "fast"}}},
+}
+
+REFUSED = [
+    {},
+    {"issuer": "id.example.com"},
+    {"issuer": "http://id.example.com"},
+    {"issuer": "https://id.example.com/"},
+    {**ISSUER, "replica": 3},
+    {**ISSUER, "image": {"repo": "x"}},
+    {**ISSUER, "database": {"type": "mysql"}},
+    {**ISSUER, "database": {"url": "postgres://u:p@h/d"}},
+    {**ISSUER, "terminationGracePeriodSeconds": 30},
+    {**ISSUER, "resources": {"limits": {"memory": 5}}},
+]
+
+
+def rendered():
+    """Every set of values with its objects."""
+    chart = Chart.load(CHART)
+    for name, values in VALUES.items():
+        files = chart.render(values, name="jeton", namespace="jeton")
+        texts = [text for path, text in files.items() if path.endswith(".yaml")]
+        yield name, [one for text in texts for one in load(text)]
+
+
+def complaints():
+    """What the linter finds, and values that ought to be refused and are not."""
+    for name, values in VALUES.items():
+        report = lint(CHART, values, strict=True, kube_version="v1.34.0")
+        # 1 is "an icon is recommended".
+        for message in report["messages"]:
+            if message["severity"] > 1:
+                yield f"chart with {name}: {message['path']}: {message['error']}"
+        yield from (f"chart with {name}: {error}" for error in report["errors"])
+    chart = Chart.load(CHART)
+    for values in REFUSED:
+        try:
+            chart.validate_schema(chart.merge_values(values))
+        except HelmError:
+            continue
+        yield f"the chart takes {values}"
