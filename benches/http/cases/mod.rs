@@ -5,6 +5,7 @@ mod documents;
 mod families;
 mod growth;
 mod introspection;
+mod lone;
 mod pgbench;
 mod process;
 mod refresh;
@@ -30,6 +31,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("storm", revocation::storm),
     ("refresh", refresh::run),
     ("refresh-256", refresh::many),
+    ("refresh-lone", lone::run),
     ("refresh-pgbench", pgbench::run),
     ("refresh-storage", storage::run),
     ("refresh-sqlite", refresh::sqlite),
