@@ -7,9 +7,11 @@
 use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::timeout;
 
 use crate::domain::Family;
 use crate::store::families::{self, Advance};
@@ -21,6 +23,9 @@ const GROUPS: usize = 2;
 
 /// So many may wait; beyond that callers are told to come again.
 const WAITING: usize = 4096;
+
+/// A step that takes longer is held up by somebody.
+const HELD_UP: Duration = Duration::from_millis(100);
 
 /// So many go together at most.
 const TOGETHER: usize = 256;
@@ -132,8 +137,8 @@ impl Turn {
 }
 
 /// One of each that ask for the same, in the order of the families' ids, which is that of the index;
-/// and what is left over. Another client's step does not take the
-/// place of the right one: of two for one family the statement itself finds at most one to be right.
+/// and what is left over. Another client's step does not take the place of the right one: of two for
+/// one family the statement itself finds at most one to be right.
 fn one_of_each(all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut seen = HashSet::new();
     let same = |step: &Advance| (step.id, step.from, step.client.clone());
@@ -143,16 +148,23 @@ fn one_of_each(all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     (first, again)
 }
 
+/// Takes one step. It waits for a row that somebody else holds, which a group does not, and nobody
+/// behind it is to wait for that row as well: after a while it goes on by itself.
+async fn alone(db: &Db, (step, done): Waiting) {
+    let db = db.clone();
+    let taken = spawn_local(async move {
+        let _ = done.send(families::advance(&db, &step).await);
+    });
+    let _ = timeout(HELD_UP, taken).await;
+}
+
 /// Takes the steps of as many families in one commit. If that fails each goes alone: what is wrong
 /// with one must not be wrong with all.
 async fn take(db: &Db, group: Vec<Waiting>) {
-    let (steps, callers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-    if let [step] = steps.as_slice() {
-        for caller in callers {
-            let _ = caller.send(families::advance(db, step).await);
-        }
-        return;
-    }
+    let (steps, callers): (Vec<_>, Vec<_>) = match <[Waiting; 1]>::try_from(group) {
+        Ok([one]) => return alone(db, one).await,
+        Err(group) => group.into_iter().unzip(),
+    };
     match families::advance_many(db, &steps).await {
         Ok(outcomes) => {
             for (outcome, caller) in outcomes.into_iter().zip(callers) {

@@ -201,6 +201,58 @@ async fn after_a_resource_was_taken_back_a_refresh_gives_tokens_that_count() {
 }
 
 #[actix_web::test]
+async fn lone_refreshes_that_wait_for_rows_keep_nobody_from_the_next_group() {
+    let app = App::with_apps("").await;
+    let db = app.running.service.db.clone();
+    if !db.is_postgres() {
+        println!("on SQLite there are no rows to hold");
+        app.stop().await;
+        return;
+    }
+    let (_, free) = app.begin("spa").await;
+    let mut held = Vec::new();
+    // As many as there are groups at once.
+    for _ in 0..2 {
+        held.push(app.begin("spa").await.1);
+    }
+    let families: Vec<_> = held.iter().map(|token| app.read(token).family).collect();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let released = tokio::sync::Mutex::new(Some(released));
+    let holding = actix_web::rt::spawn(async move {
+        db.write(async |tx| {
+            for family in &families {
+                let why = jeton::domain::Reason::RefreshFamilyRevoked;
+                jeton::store::families::end(tx, *family, why, START).await?;
+            }
+            if let Some(released) = released.lock().await.take() {
+                let _ = released.await;
+            }
+            // It never happened.
+            Err::<(), _>(jeton::store::StoreError::Conflict)
+        })
+        .await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut waiting = Vec::new();
+    for token in held {
+        let address = app.public();
+        waiting.push(actix_web::rt::spawn(async move {
+            crate::support::session::refresh_at(&address, "spa", &token, "").await.status
+        }));
+        // Each by itself: of two that come together neither waits for a row.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    next(&app.refresh("spa", &free, "").await);
+    assert!(waiting.iter().all(|one| !one.is_finished()), "the one waited for the others");
+    let _ = release.send(());
+    assert!(holding.await.unwrap().is_err());
+    for one in waiting {
+        assert_eq!(one.await.unwrap(), 200, "what was waited for was to be had in the end");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_row_that_somebody_holds_holds_nobody_else_up_and_logs_nobody_out() {
     for batching in [false, true] {
         let app = App::with_apps(&format!("[refresh]\nbatching = {batching}\n")).await;
