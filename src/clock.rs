@@ -49,6 +49,30 @@ pub struct Sample {
     pub authoritative: bool,
 }
 
+/// The last time at which something happened, if it did: read and set by any thread.
+#[derive(Debug)]
+pub struct LastTick(AtomicI64);
+
+impl LastTick {
+    const NEVER: i64 = i64::MIN;
+
+    /// When it last happened.
+    pub fn get(&self) -> Option<Tick> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|at| *at != Self::NEVER).map(Tick)
+    }
+
+    /// Sets when it last happened.
+    pub fn set(&self, at: Option<Tick>) {
+        self.0.store(at.map_or(Self::NEVER, |at| at.0), Ordering::SeqCst);
+    }
+}
+
+impl Default for LastTick {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::NEVER))
+    }
+}
+
 impl Clock {
     /// The real clock; until the first [`Clock::follow`] it shows this machine's own time.
     pub fn system() -> Self {

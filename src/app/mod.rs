@@ -25,7 +25,7 @@ use crate::config::Settings;
 use crate::domain::Issuer;
 use crate::error::Exit;
 use crate::hashing::Hashing;
-use crate::http::{Health, Proxies, SelfCheck, Shared};
+use crate::http::{self, Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
 use crate::jobs::{self, Applying, Keeper, Polling};
 use crate::limits::Limits;
@@ -208,6 +208,7 @@ fn shared(
         proxies: Proxies::new(settings.server.trusted_proxies.clone()),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
+        paths: http::public_paths(&desk.issuer),
     })
 }
 

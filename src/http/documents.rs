@@ -12,6 +12,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use arc_swap::Guard;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
@@ -42,7 +43,7 @@ pub(super) async fn schedule(request: HttpRequest, shared: Data<Shared>) -> Http
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414) and `openid-configuration`: the same
 /// document in every place where clients look for it, and never built from what a request says.
 pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
-    let directory = shared.service.mirror.directory();
+    let directory = Guard::into_inner(shared.service.mirror.directory());
     let ready = shared.metadata.load_full();
     let ready = match ready.filter(|ready| Arc::ptr_eq(&ready.0, &directory)) {
         Some(ready) => ready,

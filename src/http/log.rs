@@ -60,15 +60,16 @@ pub async fn observe<B: MessageBody>(
         return Ok(response);
     };
     // Neither is ever the caller's own text: labels and fields come from closed sets.
-    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let route = shared.paths.iter().find(|path| *path == request.path());
+    let route = route.map_or("none", String::as_str);
     let method = known_method(request.method().as_str());
-    shared.metrics.answered(method, &route, response.status().as_str(), took);
+    let status = response.status().as_u16();
+    shared.metrics.answered(method, route, status, took);
     if let Some(spent) = request.extensions().get::<Spent>() {
         shared.metrics.limited(spent);
     }
-    let status = response.status().as_u16();
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    Line { id, method, route: &route, status, micros }.write(request, shared);
+    Line { id, method, route, status, micros }.write(request, shared);
     Ok(response)
 }
 

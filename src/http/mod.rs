@@ -52,6 +52,8 @@ pub struct Shared {
     pub self_check: SelfCheck,
     /// The metadata document and the directory it was made from.
     pub metadata: ArcSwapOption<(Arc<Directory>, Document)>,
+    /// What may stand for a request's path in logs and metrics.
+    pub paths: Vec<String>,
 }
 
 /// Which listener answers a route.
@@ -162,6 +164,12 @@ pub fn public(config: &mut ServiceConfig, shared: &Data<Shared>) {
 pub fn operations(config: &mut ServiceConfig, health: &Data<Health>) {
     config.app_data(health.clone());
     mount(config, Listener::Operations, None);
+}
+
+/// The paths of the public listener.
+pub fn public_paths(issuer: &Issuer) -> Vec<String> {
+    let public = ROUTES.iter().filter(|entry| entry.listener == Listener::Public);
+    public.map(|entry| entry.at(issuer)).collect()
 }
 
 fn mount(config: &mut ServiceConfig, listener: Listener, issuer: Option<&Issuer>) {

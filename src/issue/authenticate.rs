@@ -45,14 +45,14 @@ impl Presented {
 
 impl Service {
     /// Finds out who the client is, or refuses.
-    pub(super) fn authenticate(
+    pub(super) fn authenticate<'a>(
         &self,
-        directory: &Directory,
+        directory: &'a Directory,
         presented: &Presented,
         caller: &Caller,
         now: Time,
         decision: &mut Decision,
-    ) -> Result<Arc<Registered>, Refusal> {
+    ) -> Result<&'a Arc<Registered>, Refusal> {
         let started = self.clock.tick();
         let (network, endpoint, name) = (caller.network, caller.endpoint, presented.name());
         // Only a registered name is taken down: an unregistered one may be a secret that stands in
@@ -83,12 +83,12 @@ impl Service {
         Ok(registered)
     }
 
-    fn prove(
+    fn prove<'a>(
         &self,
-        directory: &Directory,
+        directory: &'a Directory,
         presented: &Presented,
         now: Time,
-    ) -> Result<Arc<Registered>, Reason> {
+    ) -> Result<&'a Arc<Registered>, Reason> {
         match presented {
             Presented::Basic(id, secret) => {
                 self.check(directory, id, secret, AuthMethod::SecretBasic, now)
@@ -103,14 +103,14 @@ impl Service {
         }
     }
 
-    fn check(
+    fn check<'a>(
         &self,
-        directory: &Directory,
+        directory: &'a Directory,
         id: &ClientId,
         secret: &ClientSecret,
         method: AuthMethod,
         now: Time,
-    ) -> Result<Arc<Registered>, Reason> {
+    ) -> Result<&'a Arc<Registered>, Reason> {
         let registered = directory.client(id);
         let stored: Vec<&Secret> = registered
             .map(|found| found.secrets.iter().filter(|one| one.stored.is_live(now)).collect())
@@ -125,7 +125,7 @@ impl Service {
             return Err(Reason::ClientDisabled);
         }
         self.note_use(id, secret, matched, now);
-        Ok(Arc::clone(registered))
+        Ok(registered)
     }
 
     /// Which stored secret is the presented one. It does the work of two stored secrets even where
@@ -174,7 +174,7 @@ impl Service {
 }
 
 /// A client without a credential: fine for a public one, and for no other.
-fn public(directory: &Directory, id: &ClientId) -> Result<Arc<Registered>, Reason> {
+fn public<'a>(directory: &'a Directory, id: &ClientId) -> Result<&'a Arc<Registered>, Reason> {
     let registered = directory.client(id).ok_or(Reason::ClientUnknown)?;
     if registered.client.auth_method != AuthMethod::None {
         return Err(Reason::ClientAuthMissing);
@@ -182,5 +182,5 @@ fn public(directory: &Directory, id: &ClientId) -> Result<Arc<Registered>, Reaso
     if registered.client.disabled_at.is_some() {
         return Err(Reason::ClientDisabled);
     }
-    Ok(Arc::clone(registered))
+    Ok(registered)
 }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
+
 use super::{Service, SignedIn, away};
 use crate::domain::pkce::METHOD;
 use crate::domain::redirect::matches;
@@ -148,7 +150,7 @@ impl Service {
                 challenge,
                 names_redirect: request.redirect_uri.is_some(),
                 client,
-                directory,
+                directory: Guard::into_inner(directory),
             }),
             Err(refusal) => Err(Unsound::Back(back, refusal)),
         }

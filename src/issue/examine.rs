@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -60,8 +61,8 @@ impl Memory {
 /// What one decision sees: it does not change under its hands.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub directory: Arc<Directory>,
-    pub keys: Arc<KeyRing>,
+    pub directory: Guard<Arc<Directory>>,
+    pub keys: Guard<Arc<KeyRing>>,
     pub now: Time,
 }
 

@@ -72,7 +72,7 @@ impl Service {
         let token = request.token.as_ref().ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
         let client = &caller.client;
         let examined = if is_refresh_token(token.expose()) {
-            self.introspect_refresh_token(token, client, seen.now, decision).await?
+            Box::pin(self.introspect_refresh_token(token, client, seen.now, decision)).await?
         } else {
             self.introspect_access_token(token.expose(), client, &seen, decision)
         };
@@ -102,13 +102,13 @@ impl Service {
     }
 
     /// Who asks. A client that has no secret cannot: anybody could pretend to be it.
-    fn caller(
+    fn caller<'a>(
         &self,
-        seen: &Seen,
+        seen: &'a Seen,
         request: &IntrospectionRequest,
         from: &Caller,
         decision: &mut Decision,
-    ) -> Result<Arc<Registered>, Refusal> {
+    ) -> Result<&'a Registered, Refusal> {
         match &request.presented {
             Presented::Bearer(token) => {
                 let (network, endpoint) = (from.network, from.endpoint);
@@ -129,13 +129,16 @@ impl Service {
                 Err(Reason::CallerAnonymous.into())
             }
             Presented::Id(_) => Err(Reason::ClientAuthMissing.into()),
-            other => self.authenticate(&seen.directory, other, from, seen.now, decision),
+            other => {
+                let found = self.authenticate(&seen.directory, other, from, seen.now, decision);
+                found.map(|client| &**client)
+            }
         }
     }
 
     /// The client for which an access token stands (RFC 6750): one that is for this endpoint and
     /// that the client got on its own behalf.
-    fn bearer(&self, token: &Examined, seen: &Seen) -> Result<Arc<Registered>, Refusal> {
+    fn bearer<'a>(&self, token: &Examined, seen: &'a Seen) -> Result<&'a Registered, Refusal> {
         let invalid = |_| Refusal::from(Reason::BearerInvalid);
         self.alive(token, seen).map_err(invalid)?;
         let facts = &token.facts;
@@ -146,7 +149,10 @@ impl Service {
         if !token.scope.split(' ').any(|scope| scope == SCOPE) {
             return Err(Reason::BearerScope.into());
         }
-        seen.directory.client_by_name(&facts.client).cloned().ok_or(Reason::BearerInvalid.into())
+        seen.directory
+            .client_by_name(&facts.client)
+            .map(|client| &**client)
+            .ok_or(Reason::BearerInvalid.into())
     }
 
     /// Signs an answer for the one caller that it is meant for (RFC 9701 §5).

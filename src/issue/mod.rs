@@ -36,6 +36,8 @@ pub use token::TokenRequest;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
+
 use crate::clock::Clock;
 use crate::domain::family::RefreshRules;
 use crate::domain::{Algorithm, Endpoint, Issuer, Network, Reason, Refusal, RequestId, Time};
@@ -103,7 +105,7 @@ pub struct Service {
 impl Service {
     /// Clients and resources, if they are fresh enough to be trusted: while the database is away a
     /// client that was disabled meanwhile must not go on for ever.
-    fn directory(&self) -> Result<Arc<Directory>, Refusal> {
+    fn directory(&self) -> Result<Guard<Arc<Directory>>, Refusal> {
         if self.mirror.freshness.age(&self.clock) > self.rules.directory_max_age {
             return Err(Reason::DatabaseUnavailable.into());
         }

@@ -58,10 +58,11 @@ pub(super) async fn grant(
         service.suits(&ask, &narrowed, registered, now).await?;
     }
     let Rotation { family, how } = service.rotate(ask).await?;
-    service.still_on(&family.subject.to_string()).await?;
+    let subject = family.subject.to_string();
+    service.still_on(&subject).await?;
     decision.refreshed =
         Some(Refreshed { family: family.id, generation: family.generation, how: Some(how.name()) });
-    service.answer(registered, &family, &narrowed, decision)
+    service.answer(registered, (&family, &subject), &narrowed, decision)
 }
 
 fn no_token(why: NoRefreshToken) -> Refusal {
@@ -188,19 +189,18 @@ impl Service {
     fn answer(
         &self,
         registered: &Registered,
-        family: &Family,
+        (family, subject): (&Family, &str),
         narrowed: &Narrowed,
         decision: &mut Decision,
     ) -> Result<AccessToken, Refusal> {
-        let subject = family.subject.to_string();
-        if let Some(reason) = self.taken_back(&registered.client, family) {
+        if let Err(reason) = self.not_taken_back(&registered.client, family.id, subject) {
             return Err(reason.into());
         }
         let (offer, scopes) = narrowed.of(family, registered)?;
         let limited = narrowed.scopes.is_none() && scopes != family.scopes;
         let grant = Grant {
             client: &registered.client,
-            subject: &subject,
+            subject,
             offer,
             scopes,
             limited_by: if limited { vec!["resource"] } else { Vec::new() },

@@ -4,7 +4,6 @@
 //! small multiple of its disk's flushes. Here whoever comes while others are at it is put together
 //! with them into one statement. Who comes alone goes alone, and waits for nobody.
 
-use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
+use uuid::Uuid;
 
-use crate::domain::Family;
+use crate::domain::{ClientId, Family};
 use crate::store::families::{self, Advance};
 use crate::store::{Db, StoreError};
 
@@ -139,12 +139,16 @@ impl Turn {
 /// One of each that ask for the same, in the order of the families' ids, which is that of the index;
 /// and what is left over. Another client's step does not take the place of the right one: of two for
 /// one family the statement itself finds at most one to be right.
-fn one_of_each(all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
-    let mut seen = HashSet::new();
-    let same = |step: &Advance| (step.id, step.from, step.client.clone());
-    let (mut first, again): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(step, _)| seen.insert(same(step)));
-    first.sort_by_key(|(step, _)| step.id);
+fn one_of_each(mut all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    fn asks(step: &Advance) -> (Uuid, u32, &ClientId) {
+        (step.id, step.from, &step.client)
+    }
+    all.sort_by(|(one, _), (other, _)| asks(one).cmp(&asks(other)));
+    let (mut first, mut again) = (Vec::<Waiting>::with_capacity(all.len()), Vec::new());
+    for one in all {
+        let same = first.last().is_some_and(|(last, _)| asks(last) == asks(&one.0));
+        if same { again.push(one) } else { first.push(one) }
+    }
     (first, again)
 }
 

@@ -1,5 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2): who asks, for which grant, and may it.
 
+use std::sync::Arc;
+
 use super::authenticate::Presented;
 use super::{AccessToken, Caller, Service, authorization_code, client_credentials, refresh};
 use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
@@ -47,13 +49,21 @@ impl Service {
         }
         match grant {
             GrantType::ClientCredentials => {
-                client_credentials::grant(self, &client, request, now, decision)
+                client_credentials::grant(self, client, request, now, decision)
             }
+            // These two wait for the database, and memory may be another one meanwhile. They are
+            // boxed: a future has room for all that it may ever wait for, and each request would
+            // carry 28 kB around for what most do not do.
             GrantType::AuthorizationCode => {
-                authorization_code::grant(self, &client, request, caller, now, decision).await
+                let client = Arc::clone(client);
+                drop(directory);
+                let code = authorization_code::grant(self, &client, request, caller, now, decision);
+                Box::pin(code).await
             }
             GrantType::RefreshToken => {
-                refresh::grant(self, &client, request, caller, decision).await
+                let client = Arc::clone(client);
+                drop(directory);
+                Box::pin(refresh::grant(self, &client, request, caller, decision)).await
             }
         }
     }

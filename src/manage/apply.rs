@@ -72,7 +72,7 @@ impl Desk {
                     applied: applied::load_in(tx).await?,
                 };
                 let frame = frame.clone();
-                let with = (&*self.secrets.now(), &passwords);
+                let with = (&**self.secrets.now(), &passwords);
                 let plan = match diff::plan(file, &state, frame, with, (options, now)) {
                     Ok(plan) if plan.outdated => return Err(StoreError::Contended),
                     Ok(plan) => plan,

@@ -1,13 +1,12 @@
 //! How old the state in memory is, and how a request that needs it fresher gets it so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::clock::{Clock, Tick};
+use crate::clock::{Clock, LastTick, Tick};
 
 /// A request that needs a poll waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,8 +26,8 @@ pub struct Stale;
 #[derive(Debug)]
 pub struct Freshness {
     /// When the last good poll was sent: everything in memory is at least that fresh.
-    good: Mutex<Option<Tick>>,
-    failed: Mutex<Option<Tick>>,
+    good: LastTick,
+    failed: LastTick,
     wanted: Notify,
     is_wanted: AtomicBool,
     polls: watch::Sender<u64>,
@@ -38,8 +37,8 @@ pub struct Freshness {
 impl Default for Freshness {
     fn default() -> Self {
         Self {
-            good: Mutex::new(None),
-            failed: Mutex::new(None),
+            good: LastTick::default(),
+            failed: LastTick::default(),
             wanted: Notify::new(),
             is_wanted: AtomicBool::new(false),
             polls: watch::Sender::new(0),
@@ -51,8 +50,7 @@ impl Default for Freshness {
 impl Freshness {
     /// How long ago the last good poll was sent.
     pub fn age(&self, clock: &Clock) -> Duration {
-        let good = *self.good.lock().unwrap_or_else(PoisonError::into_inner);
-        good.map_or(Duration::MAX, |tick| clock.elapsed(tick))
+        self.good.get().map_or(Duration::MAX, |tick| clock.elapsed(tick))
     }
 
     /// Returns once the state is no older than `bound`. One that is older is renewed by one poll
@@ -115,19 +113,18 @@ impl Freshness {
 
     /// A poll that was sent at `sent` brought everything up to date.
     pub(super) fn succeeded(&self, sent: Tick) {
-        *self.good.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.good.set(Some(sent));
+        self.failed.set(None);
         self.polls.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// A poll failed.
     pub(super) fn failed(&self, now: Tick) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        self.failed.set(Some(now));
         self.polls.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn has_just_failed(&self, clock: &Clock) -> bool {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.is_some_and(|at| clock.elapsed(at) < PAUSE)
+        self.failed.get().is_some_and(|at| clock.elapsed(at) < PAUSE)
     }
 }

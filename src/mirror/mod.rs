@@ -27,7 +27,7 @@ pub use writer::Writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::domain::Time;
 
@@ -66,14 +66,15 @@ impl Default for Mirror {
 }
 
 impl Mirror {
-    /// The keys as last loaded.
-    pub fn keys(&self) -> Arc<KeyRing> {
-        self.keys.load_full()
+    /// The keys as last loaded. Whoever waits for something keeps them by [`Guard::into_inner`].
+    pub fn keys(&self) -> Guard<Arc<KeyRing>> {
+        self.keys.load()
     }
 
-    /// Clients and resources as last loaded.
-    pub fn directory(&self) -> Arc<Directory> {
-        self.directory.load_full()
+    /// Clients and resources as last loaded. They are lent, not counted: all threads would write to
+    /// one counter with each request. Whoever waits for something keeps them by [`Guard::into_inner`].
+    pub fn directory(&self) -> Guard<Arc<Directory>> {
+        self.directory.load()
     }
 
     /// Whether the rows lack revocations that are known here: until they have them, no family may go

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use super::{RootSecretError, RootSecrets, SecretId, file};
 
@@ -52,9 +52,9 @@ impl Vault {
         })
     }
 
-    /// The set as last read.
-    pub fn now(&self) -> Arc<RootSecrets> {
-        self.now.load_full()
+    /// The set as last read; to be kept for long by [`Guard::into_inner`].
+    pub fn now(&self) -> Guard<Arc<RootSecrets>> {
+        self.now.load()
     }
 
     /// Whether the file could be used when it was last read; if not, an older set is at work.

@@ -8,6 +8,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::answers::Answers;
 use crate::domain::{
     AuthMethod, Decision, GrantType, Inactive, Reason, SigningKey, Spent, Stage, Time, Verdict,
 };
@@ -27,7 +28,7 @@ pub struct Metrics {
 
 #[derive(Debug)]
 struct Requests {
-    http: HistogramVec,
+    http: Answers,
     tokens: IntCounterVec,
     /// Those that were granted, which is what most are: looked up once, and there from the start.
     granted: Vec<(GrantType, IntCounter)>,
@@ -133,11 +134,11 @@ impl Requests {
             granted: GrantType::ALL.into_iter().map(granted).collect(),
             client_auth: AuthMethod::ALL.into_iter().map(by).collect(),
             tokens,
-            http: make.histogram(
+            http: Answers::new(make.histogram(
                 "jeton_http_request_duration_seconds",
                 "Time from reading a request to handing its answer over.",
                 &["method", "route", "status"],
-            )?,
+            )?),
             refreshes: make.counter(
                 "jeton_refreshes_total",
                 "Refresh tokens that were exchanged, by how: rotated, retried, healed.",
@@ -289,8 +290,8 @@ impl Metrics {
     }
 
     /// Counts an answered request. `route` is a pattern of ours, never a path of the caller's.
-    pub fn answered(&self, method: &str, route: &str, status: &str, took: Duration) {
-        self.requests.http.with_label_values(&[method, route, status]).observe(took.as_secs_f64());
+    pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        self.requests.http.add(method, route, status, took);
     }
 
     /// Counts a decision.

@@ -1,5 +1,6 @@
 //! Log and metrics: what an operator sees. Neither ever holds a token, a secret or a code.
 
+mod answers;
 mod line;
 mod metrics;
 mod stderr;

@@ -1,8 +1,9 @@
 //! The token endpoint as a thing that reads HTTP (RFC 6749 §3.2): whatever arrives, the answer is
 //! JSON that no cache keeps, never a 500, and never an echo.
 
-use jeton::domain::Issuer;
+use jeton::domain::{Decision, Endpoint, Issuer, Network, Reason, RequestId};
 use jeton::http::{Listener, ROUTES};
+use jeton::issue::{Caller, Presented, TokenRequest};
 
 use crate::support::refused::{FORM, GRANT, assert_refused, authorized, form, post};
 use crate::support::{Answer, App, SECRET, basic, http};
@@ -412,5 +413,32 @@ async fn every_answer_has_a_request_id_of_its_own() {
             assert!(ids.insert(id));
         }
     }
+    app.stop().await;
+}
+
+/// What waits for an answer is moved and kept as a whole, with room for all that it may ever wait for.
+#[actix_web::test]
+async fn a_request_for_a_token_carries_no_room_for_what_it_does_not_do() {
+    let app = App::start().await;
+    let service = &app.running.service;
+    let request = TokenRequest {
+        presented: Presented::Nothing,
+        grant_type: Some("client_credentials"),
+        scope: None,
+        resources: Vec::new(),
+        code: None,
+        code_verifier: None,
+        redirect_uri: None,
+        refresh_token: None,
+    };
+    let caller = Caller {
+        network: Network::V4([127, 0, 0, 1]),
+        endpoint: Endpoint::Token,
+        request_id: RequestId::new([0; 12]),
+    };
+    let mut decision = Decision::default();
+    let waiting = service.token(&request, &caller, service.clock.now(), &mut decision);
+    assert!(size_of_val(&waiting) < 1024, "{} bytes", size_of_val(&waiting));
+    assert_eq!(waiting.await.unwrap_err().reason, Reason::ClientAuthMissing);
     app.stop().await;
 }
