@@ -24,6 +24,7 @@ async fn a_lost_postgres_is_survived_from_memory_then_refused_at_once_and_recove
         println!("on SQLite there is no server to stop");
         return;
     }
+    database::past_the_pooler("it stops and starts a server of its own");
     let cluster = Cluster::start();
     let directory = tempfile::tempdir().unwrap();
     jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
@@ -63,6 +64,7 @@ async fn a_start_waits_for_the_database_with_startup_red_and_then_serves() {
         println!("on SQLite there is no server to wait for");
         return;
     }
+    database::past_the_pooler("it stops and starts a server of its own");
     let cluster = Cluster::start();
     cluster.down();
     let directory = tempfile::tempdir().unwrap();
