@@ -61,6 +61,7 @@ mod rotation;
 mod schedule;
 mod sessions;
 mod smoke;
+mod stopping;
 mod store;
 mod support;
 mod switched;

@@ -14,7 +14,8 @@ mod kill;
 mod outage;
 mod promotion;
 mod report;
-mod world;
+mod roll;
+pub mod world;
 
 mod answer;
 

@@ -4,6 +4,7 @@
 //! Postgres database of its own. `make test` runs everything both ways.
 
 pub mod app;
+pub mod balancer;
 pub mod cluster;
 pub mod database;
 pub mod desk;
