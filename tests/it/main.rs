@@ -57,7 +57,6 @@ mod restored;
 mod revocation;
 mod revoked;
 mod root_secrets;
-mod rotation;
 mod schedule;
 mod sessions;
 mod smoke;

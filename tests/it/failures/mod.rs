@@ -15,7 +15,8 @@ mod outage;
 mod promotion;
 mod report;
 mod roll;
-pub mod world;
+mod rotation;
+mod world;
 
 mod answer;
 
