@@ -58,6 +58,7 @@ mod revocation;
 mod revoked;
 mod root_secrets;
 mod schedule;
+mod schema_versions;
 mod sessions;
 mod smoke;
 mod stopping;

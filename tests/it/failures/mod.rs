@@ -16,7 +16,7 @@ mod promotion;
 mod report;
 mod roll;
 mod rotation;
-mod world;
+pub mod world;
 
 mod answer;
 
