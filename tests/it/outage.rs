@@ -100,9 +100,10 @@ async fn a_standby_that_nobody_may_read_from_is_a_database_out_of_reach_and_no_f
     database::past_the_pooler("it has servers of its own");
     let primary = Cluster::start();
     let standby = Cluster::standby_of(&primary.address());
-    // Postgres refuses such transactions on a standby, by an error that else means a feature it lacks.
+    // Postgres refuses such transactions on a standby, by an error that else means a feature it lacks. A
+    // connection of our own does not get as far: it is told our limits first.
     let url = format!("{}?options=-cdefault_transaction_isolation=serializable", standby.url());
-    let open = Open { url: &url, connections: 1, pooler: Pooler::None };
+    let open = Open { url: &url, connections: 1, pooler: Pooler::Transaction };
     let db = Db::open(&open).await.unwrap();
     let read = native::server_time(&db, &Clock::system()).await;
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
