@@ -6,11 +6,11 @@ CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test manifests faults bench lint fmt doc interop fmt-check clippy \
+.PHONY: help run test surroundings manifests faults bench lint fmt doc interop fmt-check clippy \
 	setup-build setup-test setup-bench setup-ci
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 
 # Two steps, so that the first build shows its progress and the server's output starts clean.
@@ -23,14 +23,27 @@ test: setup-test ## Run the whole test suite on SQLite and on Postgres, and chec
 	@env -u JETON_TEST_DATABASE_URL cargo test $(TESTARGS)
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
+	@$(MAKE) --no-print-directory surroundings
 	@echo "== manifests =="
 	@tests/deploy/run
+
+# What a pooler or a serializable database would break first; `make faults` runs everything there.
+SURROUNDED = refresh_race:: authorization_code::of_twenty authorization_code::a_lost_answer \
+	authorization_code::a_code_that_is_used_twice sessions::many sessions::exactly revocation::a_revoked \
+	store::one_connection store::two_transactions store::several_that_maintain replicas::five_migrations \
+	tools_doctor::a_healthy
+
+surroundings: setup-test ## Run a few telling tests through PgBouncer, and on a serializable Postgres
+	@echo "== through PgBouncer =="
+	@tests/postgres pooled cargo test --test it -- $(SURROUNDED)
+	@echo "== on a serializable Postgres =="
+	@tests/postgres serializable cargo test --test it -- $(SURROUNDED)
 
 manifests: setup-test ## Check the manifests alone: render, validate, and start what they describe
 	@cargo build --quiet
 	@tests/deploy/run
 
-faults: setup-test ## Break everything around refresh tokens, and print what came of it (ROUNDS=1000)
+faults: setup-test ## Break everything around tokens and keys, and print what came of it (ROUNDS=1000)
 	@tests/faults $(or $(ROUNDS),1000)
 
 # Built before the database is started, so that a compiler's error is not followed by its shutdown.

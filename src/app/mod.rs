@@ -113,7 +113,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits)?);
     let self_check = SelfCheck::default();
-    let shared = shared(&service, &desk, metrics, &settings, &self_check);
+    let shared = shared(&service, &desk, &health, &settings, &self_check);
     let public_handle = servers::public(listener, &shared, &health, &settings.server)?;
     let path = format!("{}/.well-known/jwks.json", issuer.path());
     health.answers(jobs::listener_answers(public, &path, &self_check).await);
@@ -197,14 +197,15 @@ impl Running {
 fn shared(
     service: &Arc<Service>,
     desk: &Desk,
-    metrics: Arc<Metrics>,
+    health: &Arc<Health>,
     settings: &Settings,
     self_check: &SelfCheck,
 ) -> Data<Shared> {
     Data::new(Shared {
         service: Arc::clone(service),
         policy: desk.policy.clone(),
-        metrics,
+        metrics: Arc::clone(&health.metrics),
+        health: Arc::clone(health),
         proxies: Proxies::new(settings.server.trusted_proxies.clone()),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),

@@ -67,6 +67,11 @@ impl Health {
         self.draining.store(true, Ordering::SeqCst);
     }
 
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// Whether the public listener answered when it was last asked.
     pub fn answers(&self, answers: bool) {
         if answers {
@@ -119,7 +124,7 @@ pub(super) async fn live(health: Data<Health>) -> HttpResponse {
 pub(super) async fn ready(health: Data<Health>) -> HttpResponse {
     verdict(if !health.started.load(Ordering::SeqCst) {
         Err("starting".to_owned())
-    } else if health.draining.load(Ordering::SeqCst) {
+    } else if health.is_draining() {
         Err("draining".to_owned())
     } else if health.misses.load(Ordering::SeqCst) >= MISSES {
         Err("the public listener does not answer".to_owned())

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -53,6 +54,9 @@ pub async fn observe<B: MessageBody>(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    if is_draining(&response) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     in_hand.closing(!response.response().head().keep_alive());
     let request = response.request();
     let took = started.elapsed();
@@ -71,6 +75,14 @@ pub async fn observe<B: MessageBody>(
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     Line { id, method, route, status, micros }.write(request, shared);
     Ok(response)
+}
+
+/// Whether we are about to stop. Whoever keeps a connection to us is told so with each answer, and takes the
+/// next request elsewhere; otherwise it would come at the moment at which we close the connection, and
+/// nobody may simply repeat a POST that was not answered.
+fn is_draining<B>(response: &ServiceResponse<B>) -> bool {
+    let shared = response.request().app_data::<Data<Shared>>();
+    shared.is_some_and(|shared| shared.health.is_draining())
 }
 
 /// What is known of a request besides its answer.

@@ -46,6 +46,8 @@ pub struct Shared {
     pub policy: Policy,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// How the process is.
+    pub health: Arc<Health>,
     /// The proxies in front of us.
     pub proxies: Proxies,
     /// Marks our own requests to ourselves.

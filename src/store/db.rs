@@ -202,32 +202,45 @@ impl Db {
         self.failpoints.queue(faults);
     }
 
-    /// Reads all rows.
+    /// Reads all rows. On a database that is serializable a read can lose a race, too; then it is done
+    /// again.
     pub async fn all<T: Row>(
         &self,
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
-        let sql = statement.sql;
         within(PATIENCE, async {
-            Ok(match &self.pool {
-                Pool::Postgres { pool, pooler: Pooler::None } => {
-                    bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
-                        .fetch_all(pool)
-                        .await?
+            for attempt in 0..RETRIES {
+                match self.read(statement, args).await {
+                    Err(StoreError::Contended) => pause(attempt).await,
+                    outcome => return outcome,
                 }
-                Pool::Postgres { pool, pooler: Pooler::Transaction } => {
-                    let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
-                    let rows = tx.all(statement, args).await?;
-                    tx.commit().await?;
-                    rows
-                }
-                Pool::Sqlite { readers, .. } => {
-                    bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
-                }
-            })
+            }
+            Err(StoreError::Contended)
         })
         .await
+    }
+
+    async fn read<T: Row>(
+        &self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = statement.sql;
+        Ok(match &self.pool {
+            Pool::Postgres { pool, pooler: Pooler::None } => {
+                bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+            }
+            Pool::Postgres { pool, pooler: Pooler::Transaction } => {
+                let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
+                let rows = tx.all(statement, args).await?;
+                tx.commit().await?;
+                rows
+            }
+            Pool::Sqlite { readers, .. } => {
+                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
+            }
+        })
     }
 
     /// Reads at most one row.

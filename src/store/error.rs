@@ -71,9 +71,10 @@ impl From<sqlx::Error> for StoreError {
         match code.as_ref() {
             // Serialization failure, deadlock, lock timeout.
             "40001" | "40P01" | "55P03" => Self::Contended,
-            // Connection lost, out of resources, shutting down or starting up, a standby; and
+            // Connection lost, out of resources, shutting down or starting up, a standby (which is
+            // read-only, and not to be read at all where transactions are serializable); and
             // "statement completion unknown", which says the same of a commit.
-            code if ["08", "53", "57P", "57014", "25006", "40003"]
+            code if ["08", "53", "57P", "57014", "25006", "0A000", "40003"]
                 .iter()
                 .any(|one| code.starts_with(one)) =>
             {

@@ -10,6 +10,7 @@ use jeton::store::users::{self, PasswordHash};
 use zeroize::Zeroizing;
 
 use crate::support::app::START;
+use crate::support::database::pooler_setting;
 use crate::support::http::{self, Answer};
 use crate::support::process::{Process, address};
 use crate::support::refused::FORM;
@@ -414,6 +415,7 @@ async fn no_log_holds_a_password_a_code_or_what_was_typed_for_a_name() {
         ("JETON__SERVER__PUBLIC", "127.0.0.1:0"),
         ("JETON__SERVER__OPERATIONS", "127.0.0.1:0"),
         ("JETON__DATABASE__URL", database.url.as_str()),
+        ("JETON__DATABASE__POOLER", pooler_setting()),
         ("JETON__LOG__LEVEL", "trace"),
     ];
     let mut process = Process::serve(database.directory.path(), "people", &args, &env);

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use jeton::clock::Clock;
+use jeton::store::{Db, Open, Pooler, StoreError, native};
+
 use crate::support::cluster::Cluster;
 use crate::support::replica::{self, Replica};
 use crate::support::{database, verify};
@@ -24,6 +27,7 @@ async fn a_lost_postgres_is_survived_from_memory_then_refused_at_once_and_recove
         println!("on SQLite there is no server to stop");
         return;
     }
+    database::past_the_pooler("it stops and starts a server of its own");
     let cluster = Cluster::start();
     let directory = tempfile::tempdir().unwrap();
     jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
@@ -63,6 +67,7 @@ async fn a_start_waits_for_the_database_with_startup_red_and_then_serves() {
         println!("on SQLite there is no server to wait for");
         return;
     }
+    database::past_the_pooler("it stops and starts a server of its own");
     let cluster = Cluster::start();
     cluster.down();
     let directory = tempfile::tempdir().unwrap();
@@ -84,4 +89,22 @@ async fn a_start_waits_for_the_database_with_startup_red_and_then_serves() {
     let replica = Replica::of(process).await;
     assert_eq!(replica.health("startup").await, 200);
     replica.token().await;
+}
+
+#[actix_web::test]
+async fn a_standby_that_nobody_may_read_from_is_a_database_out_of_reach_and_no_fault() {
+    if database::server().is_none() {
+        println!("on SQLite there is no standby");
+        return;
+    }
+    database::past_the_pooler("it has servers of its own");
+    let primary = Cluster::start();
+    let standby = Cluster::standby_of(&primary.address());
+    // Postgres refuses such transactions on a standby, by an error that else means a feature it lacks. A
+    // connection of our own does not get as far: it is told our limits first.
+    let url = format!("{}?options=-cdefault_transaction_isolation=serializable", standby.url());
+    let open = Open { url: &url, connections: 1, pooler: Pooler::Transaction };
+    let db = Db::open(&open).await.unwrap();
+    let read = native::server_time(&db, &Clock::system()).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
 }

@@ -7,6 +7,7 @@ use jeton::domain::Reason;
 use jeton::domain::revocation::MARGIN;
 use uuid::Uuid;
 
+use crate::support::database::pooler_setting;
 use crate::support::process::jeton;
 use crate::support::session::refresh_at;
 use crate::support::{Answer, App};
@@ -146,8 +147,11 @@ async fn the_command_opens_and_closes_and_says_what_it_concerns() {
     behind(&app, "web", 7).await;
     let database = app.stop().await;
     let secrets = database.directory.path().join("root-secrets").display().to_string();
-    let environment =
-        [("JETON__DATABASE__URL", database.url.as_str()), ("JETON__SECRETS__FILE", &secrets)];
+    let environment = [
+        ("JETON__DATABASE__URL", database.url.as_str()),
+        ("JETON__DATABASE__POOLER", pooler_setting()),
+        ("JETON__SECRETS__FILE", &secrets),
+    ];
     let run = |args: &[&str]| {
         let done = jeton(&[&["recover"], args].concat(), &environment);
         let text = [done.stdout, done.stderr].concat();

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::app::START;
 use crate::support::refused::{FORM, assert_refused};
 use crate::support::sign_in::{Tokens, code, redeem, sign_in, with_people};
-use crate::support::{API, Answer, App, OTHER, basic};
+use crate::support::{API, Answer, App, OTHER, TestDatabase, basic};
 
 #[track_caller]
 fn next(answer: &Answer) -> String {
@@ -202,7 +202,8 @@ async fn after_a_resource_was_taken_back_a_refresh_gives_tokens_that_count() {
 
 #[actix_web::test]
 async fn lone_refreshes_that_wait_for_rows_keep_nobody_from_the_next_group() {
-    let app = App::with_apps("").await;
+    let database = TestDatabase::new().past_the_pooler("it needs four connections at once");
+    let app = App::with_apps_on(database, "").await;
     let db = app.running.service.db.clone();
     if !db.is_postgres() {
         println!("on SQLite there are no rows to hold");

@@ -11,6 +11,7 @@ use rand::seq::IndexedRandom;
 use uuid::Uuid;
 
 use crate::support::App;
+use crate::support::database::loses_races;
 use crate::support::session::{random_id, signed_in};
 
 const WINDOW: Duration = Duration::from_secs(30);
@@ -176,7 +177,11 @@ impl Run {
     }
 
     async fn refresh(&self, app: &App, client: &str, token: &str) -> Outcome {
-        let answer = app.refresh(client, token, "").await;
+        let mut answer = app.refresh(client, token, "").await;
+        // It lost race after race: nothing has happened, and it is to come again.
+        while answer.status == 503 && loses_races() {
+            answer = app.refresh(client, token, "").await;
+        }
         if answer.status == 200 {
             let successor = answer.json()["refresh_token"].as_str().unwrap().to_owned();
             return Outcome::Given(app.read(&successor).generation);

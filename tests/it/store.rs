@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jeton::app;
+use jeton::clock::Clock;
 use jeton::domain::{
     Algorithm, AuthMethod, Client, ClientId, ExtraClaims, Reason, Resource, ResourceId, Scope,
     ScopeDefinition, Scopes,
@@ -18,13 +19,14 @@ use jeton::store::poll;
 use jeton::store::secrets::StoredSecret;
 use jeton::store::versions::{self, Part};
 use jeton::store::{
-    Db, Fault, Open, Pooler, StoreError, Tx, clients, instance, migrate, resources, secrets,
+    Db, Fault, Open, StoreError, Tx, clients, instance, migrate, native, resources, secrets,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::TestDatabase;
 use crate::support::app::START;
+use crate::support::database::pooler;
 use crate::support::desk::{ISSUER, desk, desk_with};
 use crate::support::people::sign_in;
 
@@ -42,7 +44,7 @@ async fn ids(db: &Db) -> Vec<String> {
 
 #[actix_web::test]
 async fn every_statement_prepares_on_its_databases() {
-    let database = TestDatabase::new();
+    let database = TestDatabase::new().past_the_pooler("what is prepared is named");
     let db = desk(&database).await.db;
     let mut prepared = 0;
     for statement in jeton::store::all_statements() {
@@ -432,7 +434,7 @@ async fn a_database_that_is_closed_is_unavailable_and_says_so() {
 async fn one_connection_is_enough_for_every_verb() {
     let database = TestDatabase::new();
     desk(&database).await;
-    let open = Open { url: &database.url, connections: 1, pooler: Pooler::None };
+    let open = Open { url: &database.url, connections: 1, pooler: pooler() };
     let desk = desk_with(&database, Db::open(&open).await.unwrap());
     desk.maintain(START, true).await.unwrap();
     let file = ApplyFile::parse(
@@ -478,4 +480,30 @@ async fn a_schema_that_this_binary_does_not_know_is_refused_with_the_remedy() {
     let said = app::check_schema(&db).await.unwrap_err();
     assert!(said.to_string().contains("newer jeton") && said.status() == 78, "{said}");
     assert!(said.to_string().contains("999"), "{said}");
+}
+
+#[actix_web::test]
+async fn a_read_that_loses_a_race_is_done_again_and_one_that_loses_every_race_says_so() {
+    let database = TestDatabase::new().past_the_pooler("it changes what new connections are told");
+    if !database.is_postgres() {
+        println!("on SQLite a read loses no race");
+        return;
+    }
+    let name = database.url.rsplit('/').next().unwrap();
+    database.sql(&format!("alter database {name} set search_path = public, pg_catalog"));
+    // What a sequence has given stays given, also where the rest is rolled back.
+    database.sql(
+        "create sequence races;
+         create function clock_timestamp() returns timestamptz language plpgsql as $$ begin
+             if nextval('races') in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11) then
+                 raise exception using errcode = '40001';
+             end if;
+             return pg_catalog.clock_timestamp();
+         end $$",
+    );
+    let (db, clock) = (database.open().await, Clock::system());
+    native::server_time(&db, &clock).await.unwrap();
+    let lost = native::server_time(&db, &clock).await;
+    assert!(matches!(lost, Err(StoreError::Contended)), "{lost:?}");
+    native::server_time(&db, &clock).await.unwrap();
 }

@@ -241,7 +241,7 @@ async fn files_that_others_may_open_are_told() {
 
 #[actix_web::test]
 async fn on_postgres_a_role_that_may_not_write_is_found() {
-    let database = TestDatabase::new();
+    let database = TestDatabase::new().past_the_pooler("the pooler does not know its role");
     if !database.is_postgres() {
         return;
     }
@@ -259,7 +259,7 @@ async fn on_postgres_a_role_that_may_not_write_is_found() {
 
 #[actix_web::test]
 async fn on_postgres_a_clock_that_is_off_is_found() {
-    let database = TestDatabase::new();
+    let database = TestDatabase::new().past_the_pooler("it changes what new connections are told");
     if !database.is_postgres() {
         return;
     }
@@ -277,7 +277,7 @@ async fn on_postgres_a_clock_that_is_off_is_found() {
 
 #[actix_web::test]
 async fn on_postgres_a_pooler_that_moves_connections_is_noticed() {
-    let database = TestDatabase::new();
+    let database = TestDatabase::new().past_the_pooler("it brings a pooler of its own");
     if !database.is_postgres() {
         return;
     }

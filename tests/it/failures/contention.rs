@@ -51,7 +51,7 @@ async fn on_a_serializable_database_one_of_many_advances_and_all_get_the_same_su
         let (_, name) = database.url.rsplit_once('/').unwrap();
         let set =
             format!("alter database {name} set default_transaction_isolation = 'serializable'");
-        database::admin(&database.url, &set);
+        database::admin(&database.direct, &set);
         let settings = [("JETON__REFRESH__BATCHING", batching)];
         let one = start(&database.url, directory.path(), "one", &settings).await;
         let other = start(&database.url, directory.path(), "other", &settings).await;

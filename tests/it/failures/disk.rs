@@ -55,7 +55,7 @@ impl Disk {
 
     /// It holds for connections that are made after it, so there are only such.
     fn read_only(database: &TestDatabase, how: &str) {
-        let (server, name) = database.url.rsplit_once('/').unwrap();
+        let (server, name) = database.direct.rsplit_once('/').unwrap();
         let server = format!("{server}/postgres");
         query(&server, &format!("alter database {name} set default_transaction_read_only = {how}"));
         let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname =";

@@ -14,7 +14,9 @@ mod kill;
 mod outage;
 mod promotion;
 mod report;
-mod world;
+mod roll;
+mod rotation;
+pub mod world;
 
 mod answer;
 

@@ -10,6 +10,7 @@ use super::report::Report;
 use super::world::{World, directory, start};
 use super::{has_server, rounds};
 use crate::support::cluster::Cluster;
+use crate::support::database::past_the_pooler;
 
 /// An app refreshes so often: a round of this fault.
 const EVERY: Duration = Duration::from_millis(500);
@@ -51,6 +52,7 @@ async fn while_postgres_is_stopped_and_started_apps_get_200_or_503_and_keep_thei
     let report =
         Report::of("4. Postgres is stopped and started every second, a refresh each 500 ms");
     let directory = directory();
+    past_the_pooler("it stops and starts a server of its own");
     let cluster = Arc::new(tokio::task::spawn_blocking(Cluster::start).await.unwrap());
     let server = start(&cluster.url(), directory.path(), "one", &[]).await;
     let world = Rc::new(World::at(&cluster.url(), directory.path()).await);

@@ -11,7 +11,7 @@ use super::report::Report;
 use super::world::{World, directory, start};
 use super::{has_server, rounds};
 use crate::support::cluster::{Cluster, url_at};
-use crate::support::database::query;
+use crate::support::database::{past_the_pooler, query};
 use crate::support::process::jeton;
 use crate::support::proxy::{Link, Proxy};
 use crate::support::replica::{Replica, environment};
@@ -31,6 +31,7 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
+        past_the_pooler("it promotes a standby of its own");
         let primary = blocking(Cluster::start).await;
         let following = Proxy::to(&primary.address()).await;
         let link = following.address.clone();
@@ -68,7 +69,10 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -
 }
 
 async fn ask(cluster: &Cluster, sql: &str) -> String {
-    let (url, sql) = (cluster.url(), sql.to_owned());
+    // A standby serves nobody who wants to be serializable, as a whole run may want to be.
+    let url =
+        format!("{}?options=-cdefault_transaction_isolation=read%5C%20committed", cluster.url());
+    let sql = sql.to_owned();
     blocking(move || query(&url, &sql)).await.pop().unwrap()
 }
 

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use jeton::clock::Clock;
 use jeton::domain::{Family, Username};
 use jeton::secret::{RefreshToken, RootSecrets, TokenText, file};
-use jeton::store::{Db, Open, Pooler, audit, families, users};
+use jeton::store::{Db, Open, audit, families, users};
 use uuid::Uuid;
 
 use super::report::Report;
+use crate::support::database::pooler;
 use crate::support::replica::{ISSUER, Replica, environment};
 use crate::support::session::{APPS, random_id, signed_in};
 use crate::support::{FIXTURES, Process};
@@ -27,7 +28,7 @@ pub struct World {
 impl World {
     /// Looks at a database whose schema is there.
     pub async fn at(url: &str, directory: &Path) -> Self {
-        let open = Open { url, connections: 8, pooler: Pooler::None };
+        let open = Open { url, connections: 8, pooler: pooler() };
         let db = Db::open(&open).await.unwrap();
         let secrets = file::load(&directory.join("root-secrets"), ISSUER).unwrap();
         Self { db, secrets: Arc::new(secrets) }

@@ -8,6 +8,7 @@ use jeton::config::{Settings, Sources};
 use jeton::domain::Time;
 use jeton::manage::apply::{ApplyFile, Options};
 
+use super::database::pooler_setting;
 use super::http::{self, Answer};
 use super::{FIXTURES, SECRET, TestDatabase};
 
@@ -169,6 +170,7 @@ pub fn settings(database: &TestDatabase, text: &str) -> Result<Settings, String>
             ("server.operations", free()),
             ("server.drain_delay", "0s".to_owned()),
             ("database.url", database.url.clone()),
+            ("database.pooler", pooler_setting().to_owned()),
         ],
     };
     Settings::load(&sources).map_err(|problems| problems.to_string())

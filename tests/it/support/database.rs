@@ -9,8 +9,10 @@ use tempfile::TempDir;
 /// A fresh database of the kind that this run is about.
 #[derive(Debug)]
 pub struct TestDatabase {
-    /// Its URL.
+    /// Its URL, by way of the pooler if this run has one.
     pub url: String,
+    /// Its URL past any pooler: for what looks at the server itself, or changes it.
+    pub direct: String,
     /// A directory of its own, with a root-secret file in it.
     pub directory: TempDir,
     server: Option<(String, String)>,
@@ -21,6 +23,35 @@ pub fn server() -> Option<String> {
     std::env::var("JETON_TEST_DATABASE_URL").ok().filter(|url| !url.is_empty())
 }
 
+/// What stands between the servers under test and this run's Postgres (see `tests/postgres pooled`).
+pub fn pooler() -> Pooler {
+    if pooler_address().is_some() { Pooler::Transaction } else { Pooler::None }
+}
+
+/// What `database.pooler` has to say about it.
+pub fn pooler_setting() -> &'static str {
+    if pooler() == Pooler::Transaction { "transaction" } else { "none" }
+}
+
+/// Whether this run's Postgres is serializable (see `tests/postgres serializable`). There, whoever meets
+/// a crowd in a table of one page may be told to come again.
+pub fn loses_races() -> bool {
+    std::env::var("JETON_TEST_PG_SETTINGS").is_ok_and(|all| all.contains("=serializable"))
+}
+
+fn pooler_address() -> Option<String> {
+    std::env::var("JETON_TEST_POOLER").ok().filter(|address| !address.is_empty())
+}
+
+/// Every test that does not go through the pooler of its run says so here, on its own thread;
+/// `tests/postgres pooled` prints the list at its end.
+pub fn past_the_pooler(why: &str) {
+    let Ok(list) = std::env::var("JETON_TEST_PAST_POOLER") else { return };
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let mut file = std::fs::File::options().create(true).append(true).open(list).unwrap();
+    std::io::Write::write_all(&mut file, format!("  {name}: {why}\n").as_bytes()).unwrap();
+}
+
 impl TestDatabase {
     /// Makes one.
     pub fn new() -> Self {
@@ -29,13 +60,26 @@ impl TestDatabase {
         jeton::secret::file::generate(&directory.path().join("root-secrets")).unwrap();
         let Some(server) = server() else {
             let url = format!("sqlite:{}", directory.path().join("jeton.db").display());
-            return Self { url, directory, server: None };
+            return Self { direct: url.clone(), url, directory, server: None };
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("jeton_{}_{number}", std::process::id());
         admin(&server, &format!("create database {name}"));
         let (base, _) = server.rsplit_once('/').unwrap();
-        Self { url: format!("{base}/{name}"), directory, server: Some((server, name)) }
+        let direct = format!("{base}/{name}");
+        let url = pooler_address().map_or_else(
+            || direct.clone(),
+            |pooler| format!("postgres://postgres@{pooler}/{name}"),
+        );
+        Self { url, direct, directory, server: Some((server, name)) }
+    }
+
+    /// The same without the pooler of this run, and why.
+    #[must_use]
+    pub fn past_the_pooler(mut self, why: &str) -> Self {
+        past_the_pooler(why);
+        self.url.clone_from(&self.direct);
+        self
     }
 
     /// The same database for another server, which does not outlive this one.
@@ -46,7 +90,7 @@ impl TestDatabase {
         std::fs::copy(secrets, directory.path().join("root-secrets")).unwrap();
         // The first one drops it.
         let server = self.server.as_ref().map(|_| (String::new(), String::new()));
-        Self { url: self.url.clone(), directory, server }
+        Self { url: self.url.clone(), direct: self.direct.clone(), directory, server }
     }
 
     /// Keeps what is stored now; no server may run on it.
@@ -84,14 +128,14 @@ impl TestDatabase {
 
     /// Opens it as the server would.
     pub async fn open(&self) -> Db {
-        let open = Open { url: &self.url, connections: 8, pooler: Pooler::None };
+        let open = Open { url: &self.url, connections: 8, pooler: pooler() };
         Db::open(&open).await.unwrap()
     }
 
     /// Changes what is stored, as somebody else would. A server in this process may be writing too,
     /// and it must get on meanwhile.
     pub async fn change(&self, text: &str) {
-        let (url, text) = (self.url.clone(), format!("{text} returning 1"));
+        let (url, text) = (self.direct.clone(), format!("{text} returning 1"));
         let run = if self.is_postgres() { on_thread } else { in_sqlite };
         let rows = tokio::task::spawn_blocking(move || run(url, text)).await.unwrap();
         assert!(!rows.is_empty(), "it changed nothing");
@@ -100,9 +144,9 @@ impl TestDatabase {
     /// Runs SQL by a path that is not the code under test, and returns the first column as text.
     pub fn sql(&self, text: &str) -> Vec<String> {
         if self.is_postgres() {
-            return on_thread(self.url.clone(), text.to_owned());
+            return on_thread(self.direct.clone(), text.to_owned());
         }
-        in_sqlite(self.url.clone(), text.to_owned())
+        in_sqlite(self.direct.clone(), text.to_owned())
     }
 }
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -123,4 +123,69 @@ pub async fn token(address: &str, path: &str, client: &str, secret: &str, form: 
         ("content-type", "application/x-www-form-urlencoded"),
     ];
     send(address, "POST", path, &headers, form.as_bytes()).await
+}
+
+/// A connection that is kept from one request to the next, as applications keep theirs.
+#[derive(Debug)]
+pub struct Kept {
+    address: String,
+    stream: Option<TcpStream>,
+    /// How often it had to be made.
+    pub made: usize,
+    /// How much later than its head a form is sent.
+    pub pause: Duration,
+}
+
+impl Kept {
+    /// None yet; it is made for the first request.
+    pub fn to(address: &str) -> Self {
+        Self { address: address.to_owned(), stream: None, made: 0, pause: Duration::ZERO }
+    }
+
+    /// Sends a request and reads the answer. A connection that ends without an answer is an error, and
+    /// nothing is sent twice; a new one is made only where the last answer said that it was the last.
+    pub async fn send(&mut self, head: &str, form: &str) -> std::io::Result<Answer> {
+        let kind = "content-type: application/x-www-form-urlencoded";
+        let length = form.len();
+        let head =
+            format!("{head}host: {}\r\n{kind}\r\ncontent-length: {length}\r\n\r\n", self.address);
+        let exchange = async {
+            let mut stream = match self.stream.take() {
+                Some(stream) => stream,
+                None => {
+                    self.made += 1;
+                    TcpStream::connect(&self.address).await?
+                }
+            };
+            if self.pause.is_zero() {
+                stream.write_all(format!("{head}{form}").as_bytes()).await?;
+            } else {
+                stream.write_all(head.as_bytes()).await?;
+                tokio::time::sleep(self.pause).await;
+                stream.write_all(form.as_bytes()).await?;
+            }
+            Ok::<_, std::io::Error>((one_answer(&mut stream).await?, stream))
+        };
+        let (answer, stream) = tokio::time::timeout(Duration::from_secs(20), exchange)
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        self.stream = (answer.header("connection") != "close").then_some(stream);
+        Ok(answer)
+    }
+}
+
+/// Reads an answer that says how long it is, and no further.
+pub async fn one_answer(stream: &mut TcpStream) -> std::io::Result<Answer> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(answer) = parse(&bytes) {
+            let length: usize = answer.header("content-length").parse().unwrap_or(0);
+            if answer.body.len() >= length {
+                return Ok(answer);
+            }
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Postgres database of its own. `make test` runs everything both ways.
 
 pub mod app;
+pub mod balancer;
 pub mod cluster;
 pub mod database;
 pub mod desk;
@@ -18,6 +19,7 @@ pub mod refused;
 pub mod replica;
 pub mod session;
 pub mod sign_in;
+pub mod verifiers;
 pub mod verify;
 
 pub use app::App;

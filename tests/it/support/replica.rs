@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::database::pooler_setting;
 use super::http::{self, Answer};
 use super::process::{Process, address};
 use super::{SECRET, TestDatabase};
@@ -49,6 +50,7 @@ pub fn environment(
     let mut all = vec![
         ("JETON__ISSUER", ISSUER.to_owned()),
         ("JETON__DATABASE__URL", url.to_owned()),
+        ("JETON__DATABASE__POOLER", pooler_setting().to_owned()),
         ("JETON__SECRETS__FILE", secrets),
         ("JETON__SERVER__PUBLIC", "127.0.0.1:0".to_owned()),
         ("JETON__SERVER__OPERATIONS", "127.0.0.1:0".to_owned()),

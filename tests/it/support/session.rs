@@ -63,8 +63,12 @@ pub const ABSOLUTE: Duration = Duration::from_secs(90 * 86_400);
 impl App {
     /// A server whose fixtures have the apps above.
     pub async fn with_apps(settings: &str) -> Self {
-        let fixtures = format!("{FIXTURES}{APPS}");
-        Self::on(TestDatabase::new(), settings, &fixtures).await
+        Self::with_apps_on(TestDatabase::new(), settings).await
+    }
+
+    /// The same on a database that is there.
+    pub async fn with_apps_on(database: TestDatabase, settings: &str) -> Self {
+        Self::on(database, settings, &format!("{FIXTURES}{APPS}")).await
     }
 
     /// Somebody signs in to an app: the subject, and the first refresh token.
