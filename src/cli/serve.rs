@@ -109,7 +109,7 @@ impl Serve {
                 "token_endpoint": issuer.url("/oauth2/token"),
                 "jwks_uri": issuer.url("/.well-known/jwks.json"),
                 "metadata": issuer.url("/.well-known/openid-configuration"),
-                "public": format!("http://{}", running.public),
+                "public": format!("{}://{}", running.scheme(), running.public),
                 "operations": format!("http://{operations}"),
                 "pid": std::process::id(),
             });

@@ -153,6 +153,12 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));
     }
     let server = &settings.server;
+    if server.tls.is_some() && settings.issuer.as_ref().is_some_and(|issuer| !issuer.is_https()) {
+        problems.push(
+            "issuer: it is http, and with server.tls the listener speaks TLS; write https"
+                .to_owned(),
+        );
+    }
     let shortest = Duration::from_secs(1);
     for (key, length) in
         [("server.header_timeout", server.header_timeout), ("server.keep_alive", server.keep_alive)]

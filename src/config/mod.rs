@@ -123,6 +123,8 @@ pub struct Server {
     pub public: SocketAddr,
     /// Health and metrics.
     pub operations: SocketAddr,
+    /// The certificate and key of the public listener; without them it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The proxies in front of us, whose word about the caller's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Most connections at once.
@@ -135,6 +137,15 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long to wait for requests under way.
     pub drain_timeout: Duration,
+}
+
+/// The files of a certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Certificates in PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its key in PEM.
+    pub key: PathBuf,
 }
 
 /// How often callers may call; `None` is without limit.
@@ -252,16 +263,37 @@ fn refresh(reader: &mut Reader) -> RefreshRules {
 }
 
 impl Server {
+    /// The scheme that the public listener speaks.
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     fn read(reader: &mut Reader) -> Self {
         Self {
             public: reader.address("server.public"),
             operations: reader.address("server.operations"),
+            tls: Tls::read(reader),
             trusted_proxies: reader.list_or_none("server.trusted_proxies", reader::network),
             max_connections: reader.number("server.max_connections"),
             header_timeout: reader.duration("server.header_timeout"),
             keep_alive: reader.duration("server.keep_alive"),
             drain_delay: reader.duration("server.drain_delay"),
             drain_timeout: reader.duration("server.drain_timeout"),
+        }
+    }
+}
+
+impl Tls {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let [certificate, key] = ["server.tls.certificate", "server.tls.key"]
+            .map(|key| reader.optional(key, |text| Ok(PathBuf::from(text))));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Self { certificate, key }),
+            (None, None) => None,
+            _ => {
+                reader.problem("server.tls.key", "it and server.tls.certificate go together");
+                None
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::header::{HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
@@ -18,6 +18,11 @@ use tracing::Level;
 use super::Shared;
 use super::connections::InHand;
 use crate::domain::{Decision, Inactive, Network, Reason, RequestId, Spent, Verdict};
+
+/// Where we speak TLS ourselves, browsers shall not come without it for a year (RFC 6797). Behind a proxy
+/// it is the proxy's word: what else is served under that name only its operator knows. For the same
+/// reason other hosts of the domain are left out.
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// A user agent that only this process knows: by it we recognise our own look at our listener.
 #[derive(Debug, Clone)]
@@ -53,12 +58,14 @@ pub async fn observe<B: MessageBody>(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
-    in_hand.closing(!response.response().head().keep_alive());
+    let keep_alive = response.response().head().keep_alive();
+    in_hand.closing(response.request().version(), !keep_alive);
     let request = response.request();
     let took = started.elapsed();
     let Some(shared) = request.app_data::<Data<Shared>>() else {
         return Ok(response);
     };
+    let tls = shared.tls;
     // Neither is ever the caller's own text: labels and fields come from closed sets.
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let method = known_method(request.method().as_str());
@@ -69,6 +76,9 @@ pub async fn observe<B: MessageBody>(
     let status = response.status().as_u16();
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     Line { id, method, route: &route, status, micros }.write(request, shared);
+    if tls {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
+    }
     Ok(response)
 }
 

@@ -3,6 +3,7 @@
 mod line;
 mod metrics;
 mod stderr;
+mod tls;
 
 pub use metrics::{Held, Metrics};
 

@@ -62,9 +62,10 @@ fn the_manual_holds_every_setting_and_every_setting_is_in_the_manual() {
         .step_by(2)
         .filter(|text| {
             *text == "issuer"
-                || text.split_once('.').is_some_and(|(section, key)| {
-                    let plain =
-                        |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                || text.rsplit_once('.').is_some_and(|(section, key)| {
+                    let plain = |part: &str| {
+                        part.bytes().all(|b| b.is_ascii_lowercase() || b"_.".contains(&b))
+                    };
                     !section.is_empty() && !key.is_empty() && plain(section) && plain(key)
                 })
         })
@@ -88,9 +89,12 @@ fn the_defaults_are_sound_and_so_is_every_setting_that_the_manual_shows() {
         fs::write(&file, "postgres://u@h/d\n").unwrap();
         let line = match key.as_str() {
             "database.url_file" => format!("url_file = {file:?}"),
+            // They go together.
+            "server.tls.certificate" => format!("{line}\nkey = \"k\""),
+            "server.tls.key" => format!("{line}\ncertificate = \"c\""),
             _ => line,
         };
-        let text = match key.split_once('.') {
+        let text = match key.rsplit_once('.') {
             Some((section, _)) => format!("[{section}]\n{line}"),
             None => line,
         };

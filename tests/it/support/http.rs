@@ -71,7 +71,8 @@ pub async fn raw_from(own: &str, address: &str, request: &[u8]) -> std::io::Resu
     parse(&bytes).ok_or_else(|| std::io::Error::other("no HTTP answer"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// An answer of HTTP/1 as it came.
+pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");

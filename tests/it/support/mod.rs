@@ -18,6 +18,7 @@ pub mod refused;
 pub mod replica;
 pub mod session;
 pub mod sign_in;
+pub mod tls;
 pub mod verify;
 
 pub use app::App;
