@@ -1,31 +1,38 @@
-//! The metrics of the certificate. They are there only where there is one, or an alert on its end
-//! would go off wherever there is none.
+//! The metrics of how callers reach us. Those of the certificate are there only where there is one, or
+//! an alert on its end would go off wherever there is none.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounterVec, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::domain::Time;
 
-/// What is counted and shown of the certificate.
+/// What is counted and shown of TLS, and of its absence.
 #[derive(Debug)]
 pub struct Tls {
     registry: Registry,
     ends: Gauge,
     reads: IntCounterVec,
+    plain: IntCounter,
 }
 
 impl Tls {
-    /// Not shown yet.
+    /// The certificate is not shown yet.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let reads = Opts::new(
             "jeton_tls_reloads_total",
             "Times that a changed certificate was taken, or could not be, by outcome.",
         );
+        let plain = IntCounter::new(
+            "jeton_plain_requests_refused_total",
+            "Plain HTTP requests from elsewhere than this machine or a listed proxy.",
+        )?;
+        registry.register(Box::new(plain.clone()))?;
         let ends = "jeton_tls_certificate_expires_timestamp_seconds";
         Ok(Self {
             registry: registry.clone(),
             ends: Gauge::new(ends, "When the certificate in use ends.")?,
             reads: IntCounterVec::new(reads, &["outcome"])?,
+            plain,
         })
     }
 
@@ -39,6 +46,11 @@ impl Tls {
         }
         self.ends(ends);
         all.into_iter().try_for_each(|one| self.registry.register(one))
+    }
+
+    /// Counts a plain request that was refused.
+    pub fn refused_plain(&self) {
+        self.plain.inc();
     }
 
     /// When it ends.

@@ -43,6 +43,7 @@ mod operator_revokes;
 mod outage;
 mod outbox;
 mod people;
+mod plain;
 mod propagation;
 mod readme;
 mod reasons;

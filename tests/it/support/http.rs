@@ -84,6 +84,15 @@ pub fn parse(bytes: &[u8]) -> Option<Answer> {
     Some(Answer { status, headers, body: bytes[end + 4..].to_vec() })
 }
 
+/// An address of this machine that is not a loopback one. Nothing is sent to find it.
+pub fn elsewhere() -> String {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket
+        .connect("192.0.2.1:9")
+        .unwrap_or_else(|_| panic!("this machine has no address but loopback"));
+    socket.local_addr().unwrap().ip().to_string()
+}
+
 /// Sends a request that is put together from its parts; `connection: close` and the length are
 /// added.
 pub async fn send(
