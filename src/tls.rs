@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,7 +25,7 @@ use tokio_openssl::SslStream;
 use zeroize::Zeroizing;
 
 use crate::domain::Time;
-use crate::secret::FileMark;
+use crate::secret::Watch;
 
 /// A connection under TLS.
 pub type Stream = SslStream<TcpStream>;
@@ -89,22 +88,12 @@ pub struct Certificate {
 pub struct Pair {
     files: [PathBuf; 2],
     now: ArcSwap<Loaded>,
-    seen: Mutex<Seen>,
+    watch: Watch,
 }
 
 struct Loaded {
     context: SslContext,
     certificate: Certificate,
-}
-
-type Marks = [Option<FileMark>; 2];
-
-#[derive(Debug)]
-struct Seen {
-    /// The files as they were last read.
-    read: Marks,
-    /// The files as they were at the last look.
-    last: Marks,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -122,26 +111,17 @@ impl Pair {
     /// Reads both files for the first time.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let files = [certificate.to_owned(), key.to_owned()];
-        let marks = marks(&files);
+        let watch = Watch::from_now(files.to_vec());
         let now = ArcSwap::from_pointee(load(certificate, key)?);
-        Ok(Self { files, now, seen: Mutex::new(Seen { read: marks, last: marks }) })
+        Ok(Self { files, now, watch })
     }
 
-    /// Reads the files again if they have changed and have stood still since the last look: they are
-    /// two, and whoever renews them writes one after the other. What cannot be used changes nothing
-    /// and is reported once. `None` if there was nothing to read.
+    /// Reads the files again if they have changed. What cannot be used changes nothing and is reported
+    /// once. `None` if there was nothing to read.
     pub fn look(&self) -> Option<Result<(), TlsError>> {
-        let found = marks(&self.files);
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let still = std::mem::replace(&mut seen.last, found) == found;
-            if seen.read == found || !still {
-                return None;
-            }
-            seen.read = found;
-        }
         let [certificate, key] = &self.files;
-        Some(load(certificate, key).map(|loaded| self.now.store(loaded.into())))
+        let changed = self.watch.have_changed();
+        changed.then(|| load(certificate, key).map(|loaded| self.now.store(loaded.into())))
     }
 
     /// What the certificate in use says.
@@ -172,10 +152,6 @@ pub async fn to_ourselves(stream: TcpStream) -> Option<Stream> {
     let mut stream = SslStream::new(ssl, stream).ok()?;
     Pin::new(&mut stream).connect().await.ok()?;
     Some(stream)
-}
-
-fn marks(files: &[PathBuf; 2]) -> Marks {
-    files.each_ref().map(|path| FileMark::of(path))
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<Loaded, TlsError> {

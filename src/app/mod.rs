@@ -28,7 +28,7 @@ use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
-use crate::jobs::{self, Applying, Keeper, Look, Polling};
+use crate::jobs::{self, Applying, Keeper, Look, Polling, UrlFile};
 use crate::limits::Limits;
 use crate::manage::apply::ApplyFile;
 use crate::manage::{Desk, ManageError};
@@ -129,7 +129,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
     ];
     tasks.extend(applying.into_iter().map(|one| rt::spawn(one.run(stopped.clone()))));
-    tasks.extend(tls.map(|pair| rt::spawn(jobs::renew(pair, metrics, stopped.clone()))));
+    tasks.extend(followers(&settings, &desk.db, tls, &metrics, &stopped));
     let keeper = rt::spawn(keeper.run(stopped));
     let watch = jobs::watch_listener(Arc::clone(&health), look);
     Ok(Running {
@@ -172,6 +172,22 @@ fn certificate(
         tracing::error!(%ends, %file, "the certificate is over; put a new one in its place");
     }
     Ok(Some(Arc::new(pair)))
+}
+
+/// What follows files that may change under the server: the database's URL and the certificate.
+fn followers(
+    settings: &Settings,
+    db: &Db,
+    tls: Option<Arc<Pair>>,
+    metrics: &Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+) -> impl Iterator<Item = JoinHandle<()>> + use<> {
+    let database = &settings.database;
+    let file = database.url_file.clone().filter(|_| db.is_postgres());
+    let file = file.map(|path| UrlFile::new(db.clone(), path, database.url.clone()));
+    let file = file.map(|file| rt::spawn(file.follow(stopped.clone())));
+    let renew = |pair| jobs::renew(pair, Arc::clone(metrics), stopped.clone());
+    file.into_iter().chain(tls.map(|pair| rt::spawn(renew(pair))))
 }
 
 /// The database, once it answers, is ours, and has a schema that we know.

@@ -78,6 +78,7 @@ impl Serve {
         if self.ephemeral {
             // Whatever the environment says: its database is gone afterwards.
             settings.database.url = DatabaseUrl::embedded(&global.data_dir);
+            settings.database.url_file = None;
         }
         if self.dev || self.ephemeral {
             dev::check(&settings, if self.dev { "--dev" } else { "--ephemeral" })?;

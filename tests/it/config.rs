@@ -258,6 +258,19 @@ fn the_database_is_named_once_and_its_password_is_never_shown() {
     assert!(problems[0].contains("database.url_file") && problems.len() == 1, "{problems:?}");
     let missing = problem("[database]\nurl_file = \"/nonexistent/url\"");
     assert!(missing.starts_with("database.url_file: /nonexistent/url"), "{missing}");
+    for (other, alone) in [
+        ("postgres://v:other@h/d", true),
+        ("postgres://h/d?user=v&password=other", true),
+        ("postgres://u:hunter2@i/d", false),
+        ("postgres://u:hunter2@h:1/d", false),
+        ("postgres://u:hunter2@h/e", false),
+        ("postgres://u:hunter2@h/d?sslmode=disable", false),
+        ("sqlite:/d", false),
+    ] {
+        fs::write(&file, other).unwrap();
+        let other = DatabaseUrl::read(&file).unwrap();
+        assert_eq!(url.differs_in_who_we_are_alone(&other), alone, "{other:?}");
+    }
     let unknown = problem("[database]\nurl = \"mysql://u:hunter2@h/d\"");
     assert!(unknown.starts_with("database.url: ") && !unknown.contains("hunter2"), "{unknown}");
 }
