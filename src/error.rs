@@ -5,6 +5,7 @@ use crate::config::Problems;
 use crate::manage::ManageError;
 use crate::secret::RootSecretError;
 use crate::store::StoreError;
+use crate::tls::TlsError;
 
 /// Why the process ends. The statuses are those of `sysexits.h`.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,12 @@ impl Exit {
 impl From<RootSecretError> for Exit {
     fn from(error: RootSecretError) -> Self {
         Self::Refused(error.to_string())
+    }
+}
+
+impl From<TlsError> for Exit {
+    fn from(error: TlsError) -> Self {
+        Self::Refused(format!("server.tls: {error}"))
     }
 }
 

@@ -12,7 +12,7 @@
 //!    │  ├──────────┐
 //!  store/   SQL   keys/   signing, sealing, JWKs
 //!    └──────┬──────┘
-//!  clock, secret, hashing, error, config, limits, telemetry, outbound     leaves
+//!  clock, secret, tls, hashing, error, config, limits, telemetry, outbound     leaves
 //!    │
 //!  domain/    the words, and every decision that needs nothing but them
 //! ```
@@ -37,3 +37,4 @@ pub mod outbound;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -1,6 +1,7 @@
 //! Builds a server out of settings, runs it, and takes it down in order.
 
 mod prepare;
+mod secured;
 mod servers;
 
 pub use prepare::{
@@ -21,19 +22,20 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::domain::Issuer;
+use crate::config::{self, Settings};
+use crate::domain::{Issuer, Time};
 use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{self, Health, Proxies, SelfCheck, Shared};
 use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
-use crate::jobs::{self, Applying, Keeper, Polling};
+use crate::jobs::{self, Applying, Keeper, Look, Polling, UrlFile};
 use crate::limits::Limits;
 use crate::manage::apply::ApplyFile;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, Poller, Writer};
 use crate::store::{Db, migrate};
 use crate::telemetry::Metrics;
+use crate::tls::{self, Pair};
 
 /// Most password hashes at once, however many cores there are. Each takes 19 MiB, and in a container
 /// whose memory is limited and whose CPU is not, one for each core of a large machine would be the end.
@@ -94,6 +96,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let operations = listener.local_addr()?;
     let operations_handle = servers::operations(listener, &health, &settings.server)?;
 
+    let tls = certificate(&settings, &metrics, clock.now())?;
     let db = database(&settings, &setup, &clock).await?;
     let listener = bind("server.public", settings.server.public)?;
     let public = listener.local_addr()?;
@@ -114,9 +117,10 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits)?);
     let self_check = SelfCheck::default();
     let shared = shared(&service, &desk, &health, &settings, &self_check);
-    let public_handle = servers::public(listener, &shared, &health, &settings.server)?;
+    let public_handle = servers::public(listener, &shared, &health, &settings.server, tls.clone())?;
     let path = format!("{}/.well-known/jwks.json", issuer.path());
-    health.answers(jobs::listener_answers(public, &path, &self_check).await);
+    let look = Look { address: public, tls: tls.is_some(), path, mark: self_check };
+    health.answers(look.answers().await);
     health.start();
 
     let (stop, stopped) = watch::channel(false);
@@ -125,8 +129,9 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         rt::spawn(Writer::run(Arc::clone(&mirror), desk.db.clone(), clock.clone())),
     ];
     tasks.extend(applying.into_iter().map(|one| rt::spawn(one.run(stopped.clone()))));
+    tasks.extend(followers(&settings, &desk.db, tls, &metrics, &stopped));
     let keeper = rt::spawn(keeper.run(stopped));
-    let watch = jobs::watch_listener(Arc::clone(&health), public, path, self_check);
+    let watch = jobs::watch_listener(Arc::clone(&health), look);
     Ok(Running {
         issuer,
         public,
@@ -142,6 +147,47 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         tasks,
         watcher: rt::spawn(watch),
     })
+}
+
+/// Refuses files of [server.tls] that a server would refuse at its start.
+pub fn check_certificate(settings: &config::Server) -> Result<(), Exit> {
+    let inspect = |files: &config::Tls| tls::inspect(&files.certificate, &files.key);
+    Ok(settings.tls.as_ref().map(inspect).transpose().map(drop)?)
+}
+
+/// The certificate of the public listener, if it is to have one. One that is over is served all the
+/// same: a server that runs takes the next one a second after it comes, and one that refused to start
+/// would have to be started again by somebody.
+fn certificate(
+    settings: &Settings,
+    metrics: &Metrics,
+    now: Time,
+) -> Result<Option<Arc<Pair>>, Exit> {
+    let Some(files) = &settings.server.tls else { return Ok(None) };
+    let pair = Pair::open(&files.certificate, &files.key)?;
+    let ends = pair.certificate().ends;
+    metrics.tls.show(ends).map_err(|error| Exit::Failed(error.to_string()))?;
+    if ends <= now {
+        let (ends, file) = (ends.rfc3339(), files.certificate.display());
+        tracing::error!(%ends, %file, "the certificate is over; put a new one in its place");
+    }
+    Ok(Some(Arc::new(pair)))
+}
+
+/// What follows files that may change under the server: the database's URL and the certificate.
+fn followers(
+    settings: &Settings,
+    db: &Db,
+    tls: Option<Arc<Pair>>,
+    metrics: &Arc<Metrics>,
+    stopped: &watch::Receiver<bool>,
+) -> impl Iterator<Item = JoinHandle<()>> + use<> {
+    let database = &settings.database;
+    let file = database.url_file.clone().filter(|_| db.is_postgres());
+    let file = file.map(|path| UrlFile::new(db.clone(), path, database.url.clone()));
+    let file = file.map(|file| rt::spawn(file.follow(stopped.clone())));
+    let renew = |pair| jobs::renew(pair, Arc::clone(metrics), stopped.clone());
+    file.into_iter().chain(tls.map(|pair| rt::spawn(renew(pair))))
 }
 
 /// The database, once it answers, is ours, and has a schema that we know.
@@ -160,6 +206,11 @@ async fn database(settings: &Settings, setup: &Setup, clock: &Clock) -> Result<D
 }
 
 impl Running {
+    /// The scheme that the public listener speaks.
+    pub const fn scheme(&self) -> &'static str {
+        self.settings.server.scheme()
+    }
+
     /// Takes the server down in order: not ready, a while for load balancers to notice, no new
     /// connections, requests under way to their end, the last notes written. `hurry` leaves out
     /// the waiting.
@@ -207,6 +258,7 @@ fn shared(
         metrics: Arc::clone(&health.metrics),
         health: Arc::clone(health),
         proxies: Proxies::new(settings.server.trusted_proxies.clone()),
+        tls: settings.server.tls.is_some(),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
         paths: http::public_paths(&desk.issuer),

@@ -110,7 +110,7 @@ pub async fn check_schema(db: &Db) -> Result<(), Exit> {
 pub(super) fn issuer(settings: &Settings, public: SocketAddr) -> Result<Issuer, Exit> {
     match &settings.issuer {
         Some(issuer) => Ok(issuer.clone()),
-        None => Issuer::parse(&format!("http://{public}"))
+        None => Issuer::parse(&format!("{}://{public}", settings.server.scheme()))
             .map_err(|what| Exit::Refused(format!("issuer: {what}"))),
     }
 }

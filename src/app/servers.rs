@@ -4,18 +4,48 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use actix_web::dev::ServerHandle;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
+use actix_web::{App, Error, HttpServer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::secured::Secured;
 use crate::config;
 use crate::error::Exit;
 use crate::http::{self, Connections, Health, Shared};
+use crate::tls::Pair;
 
 /// Most connections of probes, scrapers and operators.
 const OPERATIONS: usize = 256;
+
+/// How many connections a server takes, and on how many threads.
+pub(super) struct Size {
+    pub(super) workers: usize,
+    /// The library counts for each worker.
+    pub(super) for_each: usize,
+}
+
+/// The public application on one worker thread.
+pub(super) fn application(
+    shared: &Data<Shared>,
+    health: &Arc<Health>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    health.pulse(std::thread::current().name().unwrap_or("worker"));
+    App::new()
+        .app_data(shared.clone())
+        .wrap(from_fn(http::observe))
+        .configure(|config| http::public(config, shared))
+}
 
 /// Starts the public server.
 pub(super) fn public(
@@ -23,6 +53,7 @@ pub(super) fn public(
     shared: &Data<Shared>,
     health: &Arc<Health>,
     settings: &config::Server,
+    tls: Option<Arc<Pair>>,
 ) -> Result<ServerHandle, Exit> {
     let (shared, health) = (shared.clone(), Arc::clone(health));
     let connections = Connections::new(settings.header_timeout, settings.keep_alive);
@@ -30,24 +61,21 @@ pub(super) fn public(
     let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
     room_for_files(most);
     let workers = available_parallelism().map_or(1, usize::from).min(most).max(1);
-    let server = HttpServer::new(move || {
-        // This runs once on each worker thread.
-        health.pulse(std::thread::current().name().unwrap_or("worker"));
-        App::new()
-            .app_data(shared.clone())
-            .wrap(from_fn(http::observe))
-            .configure(|config| http::public(config, &shared))
-    })
-    .workers(workers)
-    // The library counts for each worker.
-    .max_connections(most / workers)
-    .client_request_timeout(settings.header_timeout)
-    .keep_alive(settings.keep_alive)
-    .on_connect(move |stream, data| connections.opened(stream, data))
-    .shutdown_timeout(settings.drain_timeout.as_secs().max(1))
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    let size = Size { workers, for_each: most / workers };
+    if let Some(pair) = tls {
+        let settings = settings.clone();
+        return Secured { shared, health, connections, pair, settings }.start(listener, &size);
+    }
+    let server = HttpServer::new(move || application(&shared, &health))
+        .workers(size.workers)
+        .max_connections(size.for_each)
+        .client_request_timeout(settings.header_timeout)
+        .keep_alive(settings.keep_alive)
+        .on_connect(move |stream, data| connections.opened(stream, data))
+        .shutdown_timeout(settings.drain_timeout.as_secs().max(1))
+        .disable_signals()
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)

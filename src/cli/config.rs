@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Global, dev, print, print_json, say, serve};
+use crate::app;
 use crate::config::{DatabaseUrl, Origin, Problems, Setting, Settings};
 use crate::error::Exit;
 use crate::telemetry;
@@ -85,6 +86,8 @@ impl Mode {
             problems.push(serve::NO_ISSUER.to_owned());
         }
         problems.extend(telemetry::check_log(&settings.log).err());
+        let certificate = app::check_certificate(&settings.server);
+        problems.extend(certificate.err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems).into()) }
     }
 }

@@ -41,6 +41,9 @@ pub(super) fn check(settings: &Settings, flag: &str) -> Result<(), Exit> {
     if !server.public.ip().is_loopback() || !server.operations.ip().is_loopback() {
         problems.push("server.public, server.operations: it listens on loopback only");
     }
+    if server.tls.is_some() {
+        problems.push("server.tls: it speaks plain HTTP");
+    }
     if problems.is_empty() {
         return Ok(());
     }

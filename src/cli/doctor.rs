@@ -41,6 +41,7 @@ async fn examine(global: &Global) -> Vec<Finding> {
         pooler: app::pooler(&settings.database),
         data_dir: &global.data_dir,
         secrets_file: &settings.secrets_file,
+        tls: settings.server.tls.as_ref().map(|files| (&*files.certificate, &*files.key)),
         issuer: settings.issuer.clone(),
         policy: &settings.keys,
     };

@@ -78,6 +78,7 @@ impl Serve {
         if self.ephemeral {
             // Whatever the environment says: its database is gone afterwards.
             settings.database.url = DatabaseUrl::embedded(&global.data_dir);
+            settings.database.url_file = None;
         }
         if self.dev || self.ephemeral {
             dev::check(&settings, if self.dev { "--dev" } else { "--ephemeral" })?;
@@ -109,7 +110,7 @@ impl Serve {
                 "token_endpoint": issuer.url("/oauth2/token"),
                 "jwks_uri": issuer.url("/.well-known/jwks.json"),
                 "metadata": issuer.url("/.well-known/openid-configuration"),
-                "public": format!("http://{}", running.public),
+                "public": format!("{}://{}", running.scheme(), running.public),
                 "operations": format!("http://{operations}"),
                 "pid": std::process::id(),
             });

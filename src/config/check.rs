@@ -152,6 +152,7 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
     for algorithm in settings.keys.algorithms.iter().filter(|one| !seen.insert(**one)) {
         problems.push(format!("keys.algorithms: {algorithm} occurs twice"));
     }
+    listener(settings, problems);
     let server = &settings.server;
     let shortest = Duration::from_secs(1);
     for (key, length) in
@@ -165,6 +166,27 @@ fn rest(settings: &Settings, problems: &mut Vec<String>) {
     if server.public == server.operations && server.public.port() != 0 {
         problems.push(format!(
             "server.public and server.operations are both {}: give them two ports",
+            server.public
+        ));
+    }
+}
+
+/// Secrets come over TLS, or from a machine that is known to have ended it.
+fn listener(settings: &Settings, problems: &mut Vec<String>) {
+    let server = &settings.server;
+    if server.tls.is_some() {
+        if settings.issuer.as_ref().is_some_and(|issuer| !issuer.is_https()) {
+            problems.push(
+                "issuer: it is http, and with server.tls the listener speaks TLS; write https"
+                    .to_owned(),
+            );
+        }
+    } else if !server.public.ip().to_canonical().is_loopback() && server.trusted_proxies.is_empty()
+    {
+        problems.push(format!(
+            "server.public ({}) is reached from elsewhere, and without TLS whoever stands in between \
+             reads secrets: set server.tls, or list the proxies that end TLS in \
+             server.trusted_proxies; only they and this machine are answered then",
             server.public
         ));
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::domain::family::RefreshRules;
@@ -47,10 +48,39 @@ pub struct Sources {
 #[derive(Clone)]
 pub struct DatabaseUrl(Zeroizing<String>);
 
+/// How a database's URL begins, …
+const SCHEMES: [&str; 3] = ["postgres://", "postgresql://", "sqlite:"];
+/// … and what whoever wrote another is told.
+const NO_SCHEME: &str = "it begins with postgres:// or sqlite:";
+
 impl DatabaseUrl {
     /// The embedded database of a data directory.
     pub fn embedded(data_dir: &Path) -> Self {
         Self(Zeroizing::new(format!("sqlite:{}", data_dir.join("jeton.db").display())))
+    }
+
+    /// The URL in a file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        let url = Self(Zeroizing::new(text.trim().to_owned()));
+        let known = SCHEMES.iter().any(|scheme| url.0.starts_with(scheme));
+        if known { Ok(url) } else { Err(NO_SCHEME.to_owned()) }
+    }
+
+    /// Whether another URL leads to the same database in the same way, for whoever we are there.
+    pub fn differs_in_who_we_are_alone(&self, other: &Self) -> bool {
+        let place = |url: &Self| {
+            let mut url = Url::parse(&url.0).ok()?;
+            let rest: Vec<_> = url.query_pairs().into_owned().collect();
+            let rest =
+                rest.iter().filter(|(name, _)| !["user", "password"].contains(&name.as_str()));
+            url.query_pairs_mut().clear().extend_pairs(rest);
+            url.set_username("").ok()?;
+            url.set_password(None).ok()?;
+            Some(url)
+        };
+        place(self).is_some_and(|one| place(other) == Some(one))
     }
 
     /// The URL itself, for the driver.
@@ -123,6 +153,8 @@ pub struct Server {
     pub public: SocketAddr,
     /// Health and metrics.
     pub operations: SocketAddr,
+    /// The certificate and key of the public listener; without them it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The proxies in front of us, whose word about the caller's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Most connections at once.
@@ -135,6 +167,15 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long to wait for requests under way.
     pub drain_timeout: Duration,
+}
+
+/// The files of a certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Certificates in PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its key in PEM.
+    pub key: PathBuf,
 }
 
 /// How often callers may call; `None` is without limit.
@@ -155,6 +196,8 @@ pub struct Limits {
 pub struct Database {
     /// Where it is.
     pub url: DatabaseUrl,
+    /// The file that it came from, if it did; it may change.
+    pub url_file: Option<PathBuf>,
     /// Most connections to Postgres.
     pub pool: u32,
     /// Whether a pooler in transaction mode stands in between.
@@ -182,8 +225,10 @@ impl Settings {
         let issuer =
             reader.optional("issuer", |text| Issuer::parse(text).map_err(|e| e.to_string()));
         let server = Server::read(&mut reader);
+        let url_file = reader.optional("database.url_file", |path| Ok(PathBuf::from(path)));
         let database = Database {
-            url: database_url(&mut reader, &sources.data_dir),
+            url: database_url(&mut reader, url_file.as_deref(), &sources.data_dir),
+            url_file,
             pool: reader.number("database.pool"),
             transaction_pooler: reader.choice("database.pooler", &["none", "transaction"])
                 == "transaction",
@@ -252,16 +297,37 @@ fn refresh(reader: &mut Reader) -> RefreshRules {
 }
 
 impl Server {
+    /// The scheme that the public listener speaks.
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     fn read(reader: &mut Reader) -> Self {
         Self {
             public: reader.address("server.public"),
             operations: reader.address("server.operations"),
+            tls: Tls::read(reader),
             trusted_proxies: reader.list_or_none("server.trusted_proxies", reader::network),
             max_connections: reader.number("server.max_connections"),
             header_timeout: reader.duration("server.header_timeout"),
             keep_alive: reader.duration("server.keep_alive"),
             drain_delay: reader.duration("server.drain_delay"),
             drain_timeout: reader.duration("server.drain_timeout"),
+        }
+    }
+}
+
+impl Tls {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let [certificate, key] = ["server.tls.certificate", "server.tls.key"]
+            .map(|key| reader.optional(key, |text| Ok(PathBuf::from(text))));
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Self { certificate, key }),
+            (None, None) => None,
+            _ => {
+                reader.problem("server.tls.key", "it and server.tls.certificate go together");
+                None
+            }
         }
     }
 }
@@ -277,22 +343,21 @@ impl Limits {
     }
 }
 
-fn database_url(reader: &mut Reader, data_dir: &Path) -> DatabaseUrl {
-    let url = reader.optional("database.url", |text| Ok(text.to_owned()));
-    let file = reader.optional("database.url_file", |path| {
-        std::fs::read_to_string(path)
-            .map(|text| text.trim().to_owned())
-            .map_err(|error| format!("{path}: {error}"))
-    });
-    if url.is_some() && file.is_some() {
-        reader.problem("database.url", "it and database.url_file are both set; keep one");
+fn database_url(reader: &mut Reader, file: Option<&Path>, data_dir: &Path) -> DatabaseUrl {
+    let url = reader.optional("database.url", |text| Ok(Zeroizing::new(text.to_owned())));
+    match (url, file) {
+        (Some(_), Some(_)) => {
+            reader.problem("database.url", "it and database.url_file are both set; keep one");
+        }
+        (Some(url), None) if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => {
+            return DatabaseUrl(url);
+        }
+        (Some(_), None) => reader.problem("database.url", NO_SCHEME),
+        (None, Some(file)) => match DatabaseUrl::read(file) {
+            Ok(url) => return url,
+            Err(problem) => reader.problem("database.url_file", problem),
+        },
+        (None, None) => {}
     }
-    let Some(url) = url.or(file).map(Zeroizing::new) else {
-        return DatabaseUrl::embedded(data_dir);
-    };
-    let known = ["postgres://", "postgresql://", "sqlite:"];
-    if !known.iter().any(|scheme| url.starts_with(scheme)) {
-        reader.problem("database.url", "it begins with postgres:// or sqlite:");
-    }
-    DatabaseUrl(url)
+    DatabaseUrl::embedded(data_dir)
 }

@@ -52,6 +52,10 @@ const GRANT: &str = "The code or refresh token is invalid, expired, revoked, or 
 const AWAY: &str = "The server cannot answer right now; try again shortly.";
 
 reasons! {
+    /// Plain HTTP from elsewhere than this machine or a listed proxy: whoever stands in between reads
+    /// the secrets. Nothing of it is read.
+    TransportPlain = "transport_plain" => 403 "invalid_request"
+        "Plain HTTP is not answered to this address; use https, as the issuer's URL says.";
     /// No such path.
     PathUnknown = "path_unknown" => 404 "not_found" "There is nothing at this path.";
     /// The path exists, but not for this verb.

@@ -68,6 +68,9 @@ pub(super) fn refusal(request: &HttpRequest, refusal: &Refusal, realm: &str) -> 
         408 | 413 => {
             builder.force_close();
         }
+        403 if refusal.reason == Reason::TransportPlain => {
+            builder.force_close();
+        }
         _ => {}
     }
     let description = match refusal.parameter {

@@ -3,20 +3,21 @@
 //! actix-web waits for the head of the first request only so long, and for the next request on an
 //! idle connection only so long. But of the second head one byte is enough to stop the clock, and who
 //! does not read is waited for without end. So there is one rule more, for every connection: between
-//! two requests it has so much time, and then it is shut.
+//! two requests it has so much time, and then it is shut. Over HTTP/2 several may be in hand at once.
 
 use std::any::Any;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::http::Version;
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream as ActixStream;
+use actix_web::{Error, HttpMessage};
 
 /// A request is in hand: there is no end.
 const BUSY: u64 = u64::MAX;
@@ -36,11 +37,13 @@ pub struct Connections {
 
 /// One connection.
 #[derive(Debug)]
-struct Connection {
+pub struct Connection {
     /// A second handle on the socket: the first one is deep inside the HTTP library.
     socket: TcpStream,
     start: Instant,
     patience: Duration,
+    /// Requests in hand.
+    in_hand: AtomicUsize,
     /// When it is shut, in milliseconds from the start, or [`BUSY`].
     end: AtomicU64,
 }
@@ -60,24 +63,30 @@ impl Connections {
         Arc::new(Self { patience, start: Instant::now(), open: Mutex::default() })
     }
 
-    /// Watches over a connection that was just opened.
+    /// Watches over a connection that the HTTP library has just opened.
     pub fn opened(&self, stream: &dyn Any, data: &mut Extensions) {
         let stream = stream.downcast_ref::<ActixStream>();
-        // Without a file descriptor to spare it goes unwatched; then nothing more is accepted either.
-        let Some(Ok(socket)) = stream.map(|stream| stream.as_fd().try_clone_to_owned()) else {
-            return;
-        };
+        if let Some(connection) = stream.and_then(|stream| self.watched(stream)) {
+            data.insert(connection);
+        }
+    }
+
+    /// Watches over a connection. Without a file descriptor to spare it goes unwatched; then nothing
+    /// more is accepted either.
+    pub fn watched(&self, stream: &impl AsFd) -> Option<Arc<Connection>> {
+        let socket = stream.as_fd().try_clone_to_owned().ok()?;
         let connection = Connection {
             socket: TcpStream::from(socket),
             start: self.start,
             patience: self.patience,
+            in_hand: AtomicUsize::new(0),
             end: AtomicU64::new(BUSY),
         };
         connection.idle(self.patience);
         let connection = Arc::new(connection);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push(Arc::downgrade(&connection));
-        data.insert(connection);
+        Some(connection)
     }
 
     /// Shuts what has been without a request for too long, for as long as the listener lives.
@@ -115,15 +124,18 @@ impl InHand {
     /// A request has come.
     pub(super) fn of(request: &ServiceRequest) -> Self {
         let connection = request.conn_data::<Arc<Connection>>().cloned();
+        // With HTTP/2, which we drive ourselves, it comes with each request.
+        let connection = connection.or_else(|| request.extensions().get().cloned());
         if let Some(connection) = &connection {
+            connection.in_hand.fetch_add(1, Ordering::Relaxed);
             connection.end.store(BUSY, Ordering::Relaxed);
         }
         Self { connection, closing: false }
     }
 
-    /// The answer is one that ends the connection.
-    pub(super) fn closing(&mut self, closing: bool) {
-        self.closing = closing;
+    /// The answer may be one that ends the connection. Over HTTP/2 it ends the request's stream alone.
+    pub(super) fn closing(&mut self, version: Version, closing: bool) {
+        self.closing = closing && version < Version::HTTP_2;
     }
 }
 
@@ -135,7 +147,8 @@ impl Connection {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
+        let Some(connection) = &self.connection else { return };
+        if connection.in_hand.fetch_sub(1, Ordering::Relaxed) == 1 {
             let patience = connection.patience;
             connection.idle(if self.closing { patience.min(LINGER) } else { patience });
         }

@@ -5,20 +5,25 @@
 
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
+use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
-use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::header::{HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage, HttpRequest};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tracing::Level;
 
-use super::Shared;
 use super::connections::InHand;
+use super::{Shared, answer};
 use crate::domain::{Decision, Inactive, Network, Reason, RequestId, Spent, Verdict};
+
+/// Where we speak TLS ourselves, browsers shall not come without it for a year (RFC 6797). Behind a proxy
+/// it is the proxy's word: what else is served under that name only its operator knows. For the same
+/// reason other hosts of the domain are left out.
+const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// A user agent that only this process knows: by it we recognise our own look at our listener.
 #[derive(Debug, Clone)]
@@ -39,25 +44,39 @@ impl SelfCheck {
     }
 }
 
-/// Names the request, times it, counts it and logs it. What only a line needs is looked up when one
-/// is written: documents are fetched more often than anything else, and write none.
-pub async fn observe<B: MessageBody>(
+/// Names the request, times it, counts it and logs it, and refuses what comes in the clear from where
+/// it must not: before a byte of its body is read, and before anybody looks at its secrets. What only a
+/// line needs is looked up when one is written: documents are fetched more often than anything else, and
+/// write none.
+pub async fn observe(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let mut in_hand = InHand::of(&request);
     let id = RequestId::new(rand::random());
     request.extensions_mut().insert(id);
 
-    let mut response = next.call(request).await?;
+    let mut response = match refused_unread(&request) {
+        Some(refused) => request.into_response(refused),
+        None => next.call(request).await?,
+    };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
-    if is_draining(&response) {
+    let shared = response.request().app_data::<Data<Shared>>();
+    let (tls, draining) = shared.map_or((false, false), |s| (s.tls, s.health.is_draining()));
+    if tls {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
+    }
+    // Whoever keeps a connection to us is told with each answer that we are about to stop, and takes the
+    // next request elsewhere; otherwise it would come at the moment at which we close the connection,
+    // and nobody may simply repeat a POST that was not answered.
+    if draining {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    in_hand.closing(!response.response().head().keep_alive());
+    let keep_alive = response.response().head().keep_alive();
+    in_hand.closing(response.request().version(), !keep_alive);
     let request = response.request();
     let took = started.elapsed();
     let Some(shared) = request.app_data::<Data<Shared>>() else {
@@ -77,12 +96,19 @@ pub async fn observe<B: MessageBody>(
     Ok(response)
 }
 
-/// Whether we are about to stop. Whoever keeps a connection to us is told so with each answer, and takes the
-/// next request elsewhere; otherwise it would come at the moment at which we close the connection, and
-/// nobody may simply repeat a POST that was not answered.
-fn is_draining<B>(response: &ServiceResponse<B>) -> bool {
-    let shared = response.request().app_data::<Data<Shared>>();
-    shared.is_some_and(|shared| shared.health.is_draining())
+/// The answer to a request that comes over plain HTTP from elsewhere than this machine or a listed proxy.
+/// Our own look at our listener may come from the address that it listens on.
+fn refused_unread(request: &ServiceRequest) -> Option<HttpResponse> {
+    let shared = request.app_data::<Data<Shared>>()?;
+    let request = request.request();
+    if shared.tls
+        || shared.proxies.may_be_plain(request.peer_addr())
+        || shared.self_check.made(request)
+    {
+        return None;
+    }
+    shared.metrics.tls.refused_plain();
+    Some(answer::refusal(request, &Reason::TransportPlain.into(), ""))
 }
 
 /// What is known of a request besides its answer.

@@ -11,6 +11,7 @@ mod credentials;
 mod documents;
 mod form;
 mod forwarded;
+mod h2;
 mod health;
 mod introspect;
 mod log;
@@ -20,7 +21,8 @@ mod peer;
 mod revoke;
 mod token;
 
-pub use connections::{Connections, attend};
+pub use connections::{Connection, Connections, attend};
+pub use h2::Http2;
 pub use health::{Health, Heart};
 pub use log::SelfCheck;
 pub use peer::Proxies;
@@ -50,6 +52,8 @@ pub struct Shared {
     pub health: Arc<Health>,
     /// The proxies in front of us.
     pub proxies: Proxies,
+    /// Whether the public listener speaks TLS.
+    pub tls: bool,
     /// Marks our own requests to ourselves.
     pub self_check: SelfCheck,
     /// The metadata document and the directory it was made from.

@@ -5,7 +5,7 @@
 //! that it saw, so from the right every entry was written by a proxy of ours, up to the first address
 //! that is none of ours: that is the caller, and what stands left of it is the caller's own tale.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, X_FORWARDED_FOR};
@@ -44,6 +44,12 @@ impl Proxies {
     /// These proxies.
     pub fn new(listed: Vec<IpNet>) -> Self {
         Self { listed, said: AtomicBool::new(false) }
+    }
+
+    /// Whether secrets may come from there in the clear: from this machine, or from a proxy of ours.
+    pub(super) fn may_be_plain(&self, peer: Option<SocketAddr>) -> bool {
+        let peer = peer.map(|peer| peer.ip().to_canonical());
+        peer.is_some_and(|peer| peer.is_loopback() || self.lists(peer))
     }
 
     /// The network of whoever calls.
@@ -140,6 +146,21 @@ mod tests {
         }
         let peer = peer.parse::<IpAddr>().unwrap();
         proxies.find(peer.to_canonical(), &headers).to_string()
+    }
+
+    #[test]
+    fn plain_http_may_come_from_this_machine_and_from_listed_proxies_alone() {
+        let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let may =
+            |peer: &str| proxies.may_be_plain(Some(SocketAddr::new(peer.parse().unwrap(), 1)));
+        for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.1.2.3"] {
+            assert!(may(peer), "{peer}");
+        }
+        assert!(may("::ffff:10.1.2.3"), "a listener on both families sees it so");
+        for peer in ["11.0.0.1", "192.168.0.1", "0.0.0.0", "::", "fe80::1", "::ffff:8.8.8.8"] {
+            assert!(!may(peer), "{peer}");
+        }
+        assert!(!proxies.may_be_plain(None));
     }
 
     fn xff(value: &str) -> String {

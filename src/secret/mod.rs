@@ -9,6 +9,7 @@ mod password;
 mod refresh;
 mod root;
 mod vault;
+mod watch;
 
 pub use client::{CHOSEN_HINT, ClientSecret, Pepper, SecretDigest, WrittenSecret};
 pub use code::{code_digest, new_code};
@@ -17,6 +18,7 @@ pub use password::{Password, WrittenPassword};
 pub use refresh::{NoRefreshToken, PREFIX as REFRESH_TOKEN_PREFIX, RefreshToken};
 pub use root::{RootSecretError, RootSecrets, SecretId};
 pub use vault::{FileMark, Vault};
+pub use watch::Watch;
 
 use std::fmt;
 

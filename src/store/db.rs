@@ -176,6 +176,14 @@ impl Db {
         }
     }
 
+    /// Opens further connections by another URL; those that are open stay.
+    pub fn reconnect(&self, url: &str) -> Result<(), StoreError> {
+        if let Pool::Postgres { pool, pooler } = &self.pool {
+            pool.set_connect_options(open::options(url, *pooler)?);
+        }
+        Ok(())
+    }
+
     /// Connections open and idle, for the metric.
     pub fn connections(&self) -> (u32, usize) {
         match &self.pool {

@@ -52,16 +52,22 @@ pub struct Open<'a> {
     pub pooler: Pooler,
 }
 
-/// Opens a pool; nothing is contacted yet.
-pub(super) fn postgres(open: &Open<'_>) -> Result<PgPool, StoreError> {
+/// How each connection is made.
+pub(super) fn options(url: &str, pooler: Pooler) -> Result<PgConnectOptions, StoreError> {
     // The parser's message may repeat the URL, and with it the password.
-    let options = PgConnectOptions::from_str(open.url)
+    let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
     // PgBouncer refuses start-up parameters that it does not know.
-    let mut options = options.application_name("jeton").extra_float_digits(None);
-    if open.pooler == Pooler::Transaction {
-        options = options.statement_cache_capacity(0);
-    }
+    let options = options.application_name("jeton").extra_float_digits(None);
+    Ok(match pooler {
+        Pooler::None => options,
+        Pooler::Transaction => options.statement_cache_capacity(0),
+    })
+}
+
+/// Opens a pool; nothing is contacted yet.
+pub(super) fn postgres(open: &Open<'_>) -> Result<PgPool, StoreError> {
+    let options = options(open.url, open.pooler)?;
     let limits = open.pooler == Pooler::None;
     let pool = PgPoolOptions::new()
         .max_connections(open.connections)

@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::answers::Answers;
+use super::tls::Tls;
 use crate::domain::{
     AuthMethod, Decision, GrantType, Inactive, Reason, SigningKey, Spent, Stage, Time, Verdict,
 };
@@ -24,6 +25,8 @@ pub struct Metrics {
     requests: Requests,
     keys: Keys,
     database: Database,
+    /// The certificate.
+    pub tls: Tls,
 }
 
 #[derive(Debug)]
@@ -277,6 +280,7 @@ impl Metrics {
             requests: Requests::new(&make)?,
             keys: Keys::new(&make)?,
             database: Database::new(&make)?,
+            tls: Tls::new(&registry)?,
             registry,
         })
     }
@@ -453,6 +457,6 @@ fn count(number: usize) -> i64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-fn seconds(at: Time) -> f64 {
+pub(super) fn seconds(at: Time) -> f64 {
     at.seconds() as f64
 }

@@ -4,6 +4,7 @@ mod answers;
 mod line;
 mod metrics;
 mod stderr;
+mod tls;
 
 pub use metrics::{Held, Metrics};
 

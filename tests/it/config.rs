@@ -62,9 +62,10 @@ fn the_manual_holds_every_setting_and_every_setting_is_in_the_manual() {
         .step_by(2)
         .filter(|text| {
             *text == "issuer"
-                || text.split_once('.').is_some_and(|(section, key)| {
-                    let plain =
-                        |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                || text.rsplit_once('.').is_some_and(|(section, key)| {
+                    let plain = |part: &str| {
+                        part.bytes().all(|b| b.is_ascii_lowercase() || b"_.".contains(&b))
+                    };
                     !section.is_empty() && !key.is_empty() && plain(section) && plain(key)
                 })
         })
@@ -88,9 +89,12 @@ fn the_defaults_are_sound_and_so_is_every_setting_that_the_manual_shows() {
         fs::write(&file, "postgres://u@h/d\n").unwrap();
         let line = match key.as_str() {
             "database.url_file" => format!("url_file = {file:?}"),
+            // They go together.
+            "server.tls.certificate" => format!("{line}\nkey = \"k\""),
+            "server.tls.key" => format!("{line}\ncertificate = \"c\""),
             _ => line,
         };
-        let text = match key.split_once('.') {
+        let text = match key.rsplit_once('.') {
             Some((section, _)) => format!("[{section}]\n{line}"),
             None => line,
         };
@@ -254,6 +258,19 @@ fn the_database_is_named_once_and_its_password_is_never_shown() {
     assert!(problems[0].contains("database.url_file") && problems.len() == 1, "{problems:?}");
     let missing = problem("[database]\nurl_file = \"/nonexistent/url\"");
     assert!(missing.starts_with("database.url_file: /nonexistent/url"), "{missing}");
+    for (other, alone) in [
+        ("postgres://v:other@h/d", true),
+        ("postgres://h/d?user=v&password=other", true),
+        ("postgres://u:hunter2@i/d", false),
+        ("postgres://u:hunter2@h:1/d", false),
+        ("postgres://u:hunter2@h/e", false),
+        ("postgres://u:hunter2@h/d?sslmode=disable", false),
+        ("sqlite:/d", false),
+    ] {
+        fs::write(&file, other).unwrap();
+        let other = DatabaseUrl::read(&file).unwrap();
+        assert_eq!(url.differs_in_who_we_are_alone(&other), alone, "{other:?}");
+    }
     let unknown = problem("[database]\nurl = \"mysql://u:hunter2@h/d\"");
     assert!(unknown.starts_with("database.url: ") && !unknown.contains("hunter2"), "{unknown}");
 }

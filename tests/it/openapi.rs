@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jeton::http::{Listener, ROUTES};
 use serde_json::{Value, json};
 
-use crate::support::http::{Answer, send};
+use crate::support::http::{self, Answer, send};
 use crate::support::sign_in::{PASSWORD, open, redeem, request, with_people};
 use crate::support::{App, SECRET, basic};
 
@@ -215,6 +215,14 @@ async fn every_answer_of_the_documents_and_of_operations_is_documented() {
             let answer = send(&address, "DELETE", route.path, &[], b"").await;
             assert_eq!(answer.status, 405);
             check(&document, route.path, "get", &answer);
+        }
+    }
+    let plain = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = http::raw_from(&http::elsewhere(), &app.public(), plain).await.unwrap();
+    assert_eq!(answer.status, 403);
+    for route in ROUTES.iter().filter(|route| route.listener == Listener::Public) {
+        for method in route.methods {
+            check(&document, route.path, &method.to_lowercase(), &answer);
         }
     }
     app.running.health.drain();

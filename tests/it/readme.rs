@@ -51,7 +51,7 @@ fn every_file_of_the_readme_is_accepted() {
     let files = blocks("toml");
     let (clients, settings): (Vec<_>, Vec<_>) =
         files.iter().partition(|file| file.contains("[[client]]"));
-    assert_eq!((clients.len(), settings.len()), (2, 1));
+    assert_eq!((clients.len(), settings.len()), (2, 2));
     for file in clients {
         jeton::manage::apply::ApplyFile::parse(file, Path::new(".")).unwrap();
     }
@@ -59,10 +59,14 @@ fn every_file_of_the_readme_is_accepted() {
     let url = directory.path().join("url");
     std::fs::write(&url, "postgres://localhost/jeton").unwrap();
     let file = directory.path().join("jeton.toml");
-    let text = settings[0].replace("/etc/jeton/database-url", url.to_str().unwrap());
-    std::fs::write(&file, text).unwrap();
-    let sources = Sources { file: Some(file), ..Sources::default() };
-    let read = Settings::load(&sources).unwrap();
+    let load = |text: &str| {
+        let text = text.replace("/etc/jeton/database-url", url.to_str().unwrap());
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        Settings::load(&sources).unwrap()
+    };
+    assert!(load(settings[1]).server.tls.is_some());
+    let read = load(settings[0]);
     assert!(!read.database.url.is_sqlite());
     assert_eq!(read.issuer.unwrap().as_str(), "https://id.example.com");
 }

@@ -22,6 +22,10 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
     let right = basic("app", SECRET);
     let asked = |more: String| async move { app.token("app", &format!("{GRANT}{more}")).await };
     let answer = match reason {
+        Reason::TransportPlain => {
+            let request = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: x\r\n\r\n";
+            http::raw_from(&http::elsewhere(), &app.public(), request).await.unwrap()
+        }
         Reason::PathUnknown => app.get("/nowhere").await,
         Reason::MethodNotAllowed => app.get("/oauth2/token").await,
         Reason::ContentTypeWrong => post(app, &[("content-type", "text/plain")], b"x").await,
@@ -321,8 +325,9 @@ async fn hold(reason: Reason) {
     let app = with_people(settings).await;
     let status = provoke(&app, reason).await;
     assert_eq!(status, reason.public().status, "{reason}");
-    // Paths and verbs are refused before there is a token request to count.
-    if !matches!(reason, Reason::PathUnknown | Reason::MethodNotAllowed) {
+    // These are refused before there is a token request to count.
+    let early = [Reason::TransportPlain, Reason::PathUnknown, Reason::MethodNotAllowed];
+    if !early.contains(&reason) {
         assert!((app.refusals(reason.name()).await - 1.0).abs() < 0.1, "{reason}");
     }
     app.stop().await;

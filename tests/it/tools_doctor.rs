@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::desk::{ISSUER, desk};
 use crate::support::process::jeton;
-use crate::support::{TestDatabase, pooler, replica};
+use crate::support::{TestDatabase, pooler, replica, tls};
 
 /// What the doctor found: sign, check, what, remedy.
 struct Visit {
@@ -305,4 +305,30 @@ async fn on_postgres_a_pooler_that_moves_connections_is_noticed() {
     for sign in ["✓ pooler", "✓ writing", "✓ keys", "✓ rotation"] {
         assert!(known.contains(sign), "{sign}: {known}");
     }
+}
+
+#[test]
+fn it_says_how_long_a_certificate_lasts_and_whom_it_is_for() {
+    let database = TestDatabase::new();
+    let directory = database.directory.path();
+    let [crt, key] = ["tls.crt", "tls.key"].map(|name| directory.join(name).display().to_string());
+    let here = [
+        ("JETON__ISSUER", "https://localhost"),
+        ("JETON__SERVER__TLS__CERTIFICATE", crt.as_str()),
+        ("JETON__SERVER__TLS__KEY", key.as_str()),
+    ];
+    let with = |host: &'static str| {
+        let mut all = here;
+        all[0].1 = host;
+        visit(&database, &all)
+    };
+    with("https://localhost").only("certificate", "bad", "tls.crt");
+    tls::put(directory, &tls::make(1, 30));
+    with("https://localhost").only("certificate", "good", "is for localhost");
+    with("https://id.example.com").only("certificate", "bad", "the issuer is on id.example.com");
+    tls::put(directory, &tls::make(1, 3));
+    with("https://localhost").only("certificate", "warning", "is for localhost");
+    tls::put(directory, &tls::make(1, -1));
+    with("https://localhost").only("certificate", "bad", "ends");
+    assert!(visit(&database, &[]).of("certificate").is_empty());
 }

@@ -1,6 +1,7 @@
 //! `jeton doctor`: what an operator would look at one by one. No check needs a healthy system: one
 //! that cannot run says why, and the rest still runs. Nothing is changed.
 
+mod certificate;
 mod database;
 mod files;
 mod keys;
@@ -31,6 +32,8 @@ pub struct Subject<'a> {
     pub data_dir: &'a Path,
     /// The root-secret file.
     pub secrets_file: &'a Path,
+    /// The certificate and the key of the public listener, if it has them.
+    pub tls: Option<(&'a Path, &'a Path)>,
     /// The configured issuer, if any.
     pub issuer: Option<Issuer>,
     /// The configured key schedule.
@@ -58,6 +61,7 @@ pub fn nothing(why: &str) -> Vec<Finding> {
 /// Looks at everything.
 pub async fn examine(subject: &Subject<'_>, clock: &Clock) -> Vec<Finding> {
     let mut found = files::check(subject);
+    found.extend(certificate::check(subject, clock.now()));
     let answer = match &subject.database {
         Ok(db) => database::answers(db, clock).await.map(|clock| (db, clock)),
         Err(why) => Err(why.clone()),

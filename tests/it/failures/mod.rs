@@ -12,6 +12,7 @@ mod contention;
 mod disk;
 mod kill;
 mod outage;
+mod password;
 mod promotion;
 mod report;
 mod roll;

@@ -50,6 +50,13 @@ impl Cluster {
         self.run(&["start", &self.port.to_string()]);
     }
 
+    /// Has everybody but `postgres` prove themselves by a password, once the settings are read again.
+    pub fn want_passwords(&self) {
+        let rules =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(self.directory.join("pg_hba.conf"), rules).unwrap();
+    }
+
     /// Stops the server as if its machine had lost its power.
     pub fn down(&self) {
         self.run(&["stop", "immediate"]);

@@ -71,7 +71,8 @@ pub async fn raw_from(own: &str, address: &str, request: &[u8]) -> std::io::Resu
     parse(&bytes).ok_or_else(|| std::io::Error::other("no HTTP answer"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// An answer of HTTP/1 as it came.
+pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
@@ -81,6 +82,15 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
     Some(Answer { status, headers, body: bytes[end + 4..].to_vec() })
+}
+
+/// An address of this machine that is not a loopback one. Nothing is sent to find it.
+pub fn elsewhere() -> String {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket
+        .connect("192.0.2.1:9")
+        .unwrap_or_else(|_| panic!("this machine has no address but loopback"));
+    socket.local_addr().unwrap().ip().to_string()
 }
 
 /// Sends a request that is put together from its parts; `connection: close` and the length are

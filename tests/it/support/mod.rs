@@ -19,6 +19,7 @@ pub mod refused;
 pub mod replica;
 pub mod session;
 pub mod sign_in;
+pub mod tls;
 pub mod verifiers;
 pub mod verify;
 

@@ -61,6 +61,9 @@ pub fn environment(
         all.retain(|(other, _)| *other != key);
         all.push((key, (*value).to_owned()));
     }
+    if all.iter().any(|(key, _)| *key == "JETON__DATABASE__URL_FILE") {
+        all.retain(|(key, _)| *key != "JETON__DATABASE__URL");
+    }
     all
 }
 
