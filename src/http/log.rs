@@ -48,6 +48,8 @@ pub async fn observe<B: MessageBody>(
     let mut in_hand = InHand::of(&request);
     let id = RequestId::new(rand::random());
     request.extensions_mut().insert(id);
+    let shared = request.app_data::<Data<Shared>>().cloned();
+    let _in_flight = shared.as_ref().map(|shared| shared.metrics.in_flight());
 
     let mut response = next.call(request).await?;
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -56,7 +58,7 @@ pub async fn observe<B: MessageBody>(
     in_hand.closing(!response.response().head().keep_alive());
     let request = response.request();
     let took = started.elapsed();
-    let Some(shared) = request.app_data::<Data<Shared>>() else {
+    let Some(shared) = &shared else {
         return Ok(response);
     };
     // Neither is ever the caller's own text: labels and fields come from closed sets.

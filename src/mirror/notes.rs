@@ -107,15 +107,25 @@ impl Notes {
         (uses, runs.drain(..runs.len().min(MOST)).collect())
     }
 
-    /// Puts notes back that could not be written; the next attempt takes them again.
-    pub fn put_back(&self, uses: Vec<SecretUse>, runs: Vec<FailedRun>) {
+    /// Puts notes back that could not be written; the next attempt takes them again. Returns how many
+    /// had to be given up.
+    pub fn put_back(&self, uses: Vec<SecretUse>, runs: Vec<FailedRun>) -> usize {
         /// Beyond this many, a long outage of the database is no reason to grow.
         const MOST: usize = 100_000;
         let mut inner = self.inner();
         inner.uses.extend(uses);
-        inner.uses.truncate(MOST);
         inner.runs.extend(runs);
+        let excess = |length: usize| length.saturating_sub(MOST);
+        let dropped = excess(inner.uses.len()) + excess(inner.runs.len());
+        inner.uses.truncate(MOST);
         inner.runs.truncate(MOST);
+        dropped
+    }
+
+    /// How many are not written yet.
+    pub fn waiting(&self) -> usize {
+        let inner = self.inner();
+        inner.uses.len() + inner.runs.len()
     }
 
     /// Forgets failures that no longer count.

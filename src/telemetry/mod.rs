@@ -4,7 +4,7 @@ mod line;
 mod metrics;
 mod stderr;
 
-pub use metrics::{Held, Metrics};
+pub use metrics::{Act, Held, InFlight, Measures, Metrics};
 
 use std::io::IsTerminal;
 

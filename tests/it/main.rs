@@ -71,3 +71,4 @@ mod tools_config;
 mod tools_doctor;
 mod tools_help;
 mod tools_token;
+mod watched;
