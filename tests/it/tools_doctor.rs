@@ -306,3 +306,17 @@ async fn on_postgres_a_pooler_that_moves_connections_is_noticed() {
         assert!(known.contains(sign), "{sign}: {known}");
     }
 }
+
+#[actix_web::test]
+async fn a_recovery_that_is_open_is_told_until_it_is_closed() {
+    let database = TestDatabase::new();
+    with_keys(&database, DAY).await;
+    visit(&database, &[]).only("recovery", "good", "none is open");
+    let desk = desk(&database).await;
+    let now = Clock::system().now();
+    desk.recover(now - DAY, now, false).await.unwrap();
+    visit(&database, &[]).only("recovery", "warning", "is believed");
+    desk.close_recovery(now).await.unwrap();
+    visit(&database, &[]).only("recovery", "good", "none is open");
+    desk.db.close().await;
+}
