@@ -27,6 +27,7 @@ mod confusion;
 mod connections;
 mod documents;
 mod emergencies;
+mod expanding;
 mod failures;
 mod hardening;
 mod introspection;
