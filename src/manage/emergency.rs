@@ -311,7 +311,11 @@ fn chosen_and_kept(held: &[secrets::StoredSecret], id: SecretId, now: Time) -> V
 }
 
 /// The clients all of whose live secrets are stored under a root secret.
-fn without_secret(held: &[secrets::StoredSecret], id: SecretId, now: Time) -> Vec<String> {
+pub(super) fn without_secret(
+    held: &[secrets::StoredSecret],
+    id: SecretId,
+    now: Time,
+) -> Vec<String> {
     let live = || held.iter().filter(|one| one.is_live(now));
     let keep: BTreeSet<&ClientId> =
         live().filter(|one| one.pepper != id).map(|one| &one.client).collect();

@@ -59,6 +59,7 @@ mod revocation;
 mod revoked;
 mod root_secrets;
 mod rotation;
+mod runbooks;
 mod schedule;
 mod sessions;
 mod smoke;
