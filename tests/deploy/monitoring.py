@@ -78,6 +78,8 @@ def broken(rule):
 
     yield "it never fires", with_("vector(0) > 1")
     yield "it always fires", with_("vector(1)")
+    if "for" in rule:
+        yield "it does not wait", {key: value for key, value in rule.items() if key != "for"}
     for word in re.finditer(r" (>|<|==) ", expr):
         other = {">": "<", "<": ">", "==": "!="}[word[1]]
         yield f"{word[1]} is {other}", with_(f"{expr[:word.start(1)]}{other}{expr[word.end(1):]}")
