@@ -145,6 +145,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_there_is_no_room_for_is_given_up_and_counted() {
+        let notes = Notes::default();
+        let one = SecretUse { secret: Uuid::nil(), at: Time::from_seconds(1), rekeyed: None };
+        assert_eq!(notes.put_back(vec![one.clone(); 99_999], vec![]), 0);
+        assert_eq!(notes.put_back(vec![one; 4], vec![]), 3);
+        assert_eq!(notes.waiting(), 100_000);
+    }
+
+    #[test]
     fn five_failures_within_a_minute_are_one_run() {
         let notes = Notes::default();
         let client = ClientId::parse("app").unwrap();

@@ -66,6 +66,9 @@ async fn whoever_lost_the_root_secret_goes_on_with_new_keys_and_new_client_secre
     assert!(book.follow(0).contains("gone"));
     let mut refused = book.serve("refused", &[]);
     assert_eq!(refused.ended(Duration::from_secs(20)).await, Some(78), "{}", refused.said());
+    let stolen = book.aside("! jeton secrets compromise 1");
+    assert!(stolen.contains("jeton secrets lost 1"), "{stolen}");
+    assert!(book.aside("jeton doctor || true").contains("jeton help secrets lost"));
     let held = book.aside("! jeton secrets lost 2");
     assert!(held.contains("is not lost"), "{held}");
     let given_up = book.follow(1);
