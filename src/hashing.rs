@@ -67,6 +67,7 @@ pub fn fit(phc: &str) -> Result<(), UnfitHash> {
 /// The pool. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Hashing {
+    parallel: usize,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     dummy: Arc<str>,
@@ -76,10 +77,24 @@ impl Hashing {
     /// A pool that runs `parallel` hashes at once.
     pub fn new(parallel: usize) -> Result<Self, HashError> {
         Ok(Self {
+            parallel,
             running: Arc::new(Semaphore::new(parallel)),
             admitted: Arc::new(Semaphore::new(parallel * (1 + QUEUE))),
             dummy: hash(b"nobody has this password")?.into(),
         })
+    }
+
+    /// How many run at once at most.
+    pub const fn parallel(&self) -> usize {
+        self.parallel
+    }
+
+    /// How many run, and how many wait.
+    pub fn load(&self) -> (usize, usize) {
+        let most = self.parallel * (1 + QUEUE);
+        let present = most.saturating_sub(self.admitted.available_permits());
+        let running = self.parallel.saturating_sub(self.running.available_permits());
+        (running, present.saturating_sub(running))
     }
 
     /// Hashes a password with a fresh salt, as a PHC string.
@@ -141,6 +156,8 @@ fn hash(password: &[u8]) -> Result<String, HashError> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn password(text: &str) -> Zeroizing<String> {
@@ -204,5 +221,19 @@ mod tests {
         let served = answers.iter().filter(|answer| **answer == Ok(false)).count();
         let turned = answers.iter().filter(|one| **one == Err(HashError::Overloaded)).count();
         assert_eq!((served, turned), (9, 21));
+    }
+
+    #[actix_web::test]
+    async fn it_says_how_many_run_and_how_many_wait() {
+        let pool = Hashing::new(2).unwrap();
+        assert_eq!(pool.load(), (0, 0));
+        let mut three: Vec<_> =
+            (0..3).map(|_| Box::pin(pool.verify(password("x"), None))).collect();
+        for one in &mut three {
+            assert_eq!(one.now_or_never(), None);
+        }
+        assert_eq!(pool.load(), (2, 1));
+        futures_util::future::join_all(three).await;
+        assert_eq!(pool.load(), (0, 0));
     }
 }

@@ -33,7 +33,7 @@ use crate::limits::Limits;
 use crate::manage::apply::ApplyFile;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, Poller, Writer};
-use crate::store::{Db, migrate};
+use crate::store::{Db, StoreError, migrate};
 use crate::telemetry::Metrics;
 use crate::tls::{self, Pair};
 
@@ -89,7 +89,9 @@ pub struct Running {
 /// Starts a server. The operations listener answers from the first moment; everything else comes
 /// once the database, the schema, the secrets and a signing key are there.
 pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Running, Exit> {
-    let metrics = Arc::new(Metrics::new().map_err(|error| Exit::Failed(error.to_string()))?);
+    let metrics = Arc::new(
+        Metrics::new(&StoreError::CLASSES).map_err(|error| Exit::Failed(error.to_string()))?,
+    );
     let health = Arc::new(Health::new(clock.clone(), Arc::clone(&metrics)));
     health.pulse("main");
     let listener = bind("server.operations", settings.server.operations)?;
@@ -97,7 +99,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let operations_handle = servers::operations(listener, &health, &settings.server)?;
 
     let tls = certificate(&settings, &metrics, clock.now())?;
-    let db = database(&settings, &setup, &clock).await?;
+    let db = database(&settings, &setup, &clock).await?.measured_by(metrics.database.clone());
     let listener = bind("server.public", settings.server.public)?;
     let public = listener.local_addr()?;
     let issuer = prepare::issuer(&settings, public)?;
@@ -106,7 +108,8 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     let mirror = Arc::new(Mirror::default());
     let limits = Arc::new(Limits::new(&settings.limits, &clock));
-    let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics, &limits);
+    let hashing = hashing()?;
+    let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics, &limits, &hashing);
     prepare::first_keys(&keeper, &mut polling).await?;
     let applying = apply(setup.apply, &desk, &clock, &mirror, &metrics).await?;
     polling.poll().await?;
@@ -114,7 +117,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
 
     warn_of_lost_lines(&mirror, &settings);
 
-    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits)?);
+    let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits, hashing));
     let self_check = SelfCheck::default();
     let shared = shared(&service, &desk, &health, &settings, &self_check);
     let public_handle = servers::public(listener, &shared, &health, &settings.server, tls.clone())?;
@@ -282,6 +285,7 @@ fn keepers(
     clock: &Clock,
     metrics: &Arc<Metrics>,
     limits: &Arc<Limits>,
+    hashing: &Hashing,
 ) -> (Keeper, Polling) {
     let poller = Poller::new(
         desk.db.clone(),
@@ -296,10 +300,16 @@ fn keepers(
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
         limits: Arc::clone(limits),
+        hashing: hashing.clone(),
         suspected: Vec::new(),
         beats: 0,
     };
     (keeper, Polling::new(poller, Arc::clone(mirror), Arc::clone(metrics)))
+}
+
+fn hashing() -> Result<Hashing, Exit> {
+    let hashes = available_parallelism().map_or(1, usize::from).min(MOST_HASHES);
+    Hashing::new(hashes).map_err(|error| Exit::Failed(error.to_string()))
 }
 
 fn service(
@@ -308,10 +318,9 @@ fn service(
     mirror: &Arc<Mirror>,
     desk: &Desk,
     limits: Arc<Limits>,
-) -> Result<Service, Exit> {
-    let hashes = available_parallelism().map_or(1, usize::from).min(MOST_HASHES);
-    let hashing = Hashing::new(hashes).map_err(|error| Exit::Failed(error.to_string()))?;
-    Ok(Service {
+    hashing: Hashing,
+) -> Service {
+    Service {
         rules: Rules {
             issuer: desk.issuer.clone(),
             algorithms: settings.keys.algorithms.clone(),
@@ -325,13 +334,13 @@ fn service(
         db: desk.db.clone(),
         rotator: Arc::new(Rotator::new(settings.refresh_batching)),
         // Less than half of those who may be in the pool or wait for it.
-        signing_in: Crowd::new(4 * hashes),
+        signing_in: Crowd::new(4 * hashing.parallel()),
         hashing,
         mirror: Arc::clone(mirror),
         secrets: Arc::clone(&desk.secrets),
         examined: Memory::new(settings.introspection_cache),
         limits,
-    })
+    }
 }
 
 /// Applies everything, and returns what keeps the operator's files applied.

@@ -11,7 +11,7 @@ use super::table::table;
 use super::{Global, print_json, say};
 use crate::error::Exit;
 use crate::manage::emergency::SecretCompromiseView;
-use crate::manage::root_secrets::RootSecretView;
+use crate::manage::root_secrets::{LostSecretView, RootSecretView};
 use crate::secret::{SecretId, file};
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +54,17 @@ pub(super) enum Secrets {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Give up a root secret that is lost and of which there is no copy: the signing keys and client
+    /// secrets that only it opens are deleted, and everybody has to sign in again. Stop every server
+    /// before
+    #[command(after_help = "Example:\n  jeton secrets lost 1 --dry-run\n  jeton secrets lost 1")]
+    Lost {
+        /// Its id
+        id: u8,
+        /// Only show what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 impl Secrets {
@@ -63,7 +74,10 @@ impl Secrets {
             let sentence = format!("wrote {}; keep a copy somewhere safe", out.display());
             return say(global, &json!({ "wrote": out }), &sentence);
         }
-        let looks = matches!(self, Self::List | Self::Compromise { dry_run: true, .. });
+        let looks = matches!(
+            self,
+            Self::List | Self::Compromise { dry_run: true, .. } | Self::Lost { dry_run: true, .. }
+        );
         let intent = if looks { Intent::Look } else { Intent::Act };
         let Context { desk, now } = context(global, intent).await?;
         let file = desk.secrets.path().display().to_string();
@@ -90,6 +104,9 @@ impl Secrets {
             Self::Drop { id } => {
                 desk.drop_root_secret(SecretId(id), now).await?;
                 say(global, &json!({ "dropped": id, "file": file }), &format!("dropped {id}"))
+            }
+            Self::Lost { id, dry_run } => {
+                lost(global, &desk.give_up_lost_secret(SecretId(id), now, dry_run).await?)
             }
             Self::Compromise { id, dry_run } => {
                 let view = desk.compromise_secret(SecretId(id), now, dry_run).await?;
@@ -125,6 +142,24 @@ fn list(global: &Global, secrets: &[RootSecretView]) -> Result<(), Exit> {
     let rows: Vec<_> = secrets.iter().map(row).collect();
     println!("{}", table(&["ID", "STATE", "KEYS UNDER IT", "CLIENT SECRETS UNDER IT"], &rows));
     Ok(())
+}
+
+fn lost(global: &Global, view: &LostSecretView) -> Result<(), Exit> {
+    let verb = if view.done { "are" } else { "would be" };
+    let mut sentence = format!(
+        "{} signing keys and {} client secrets {verb} gone, and so is every refresh token",
+        view.keys, view.client_secrets
+    );
+    if !view.clients_without_secret.is_empty() {
+        sentence.push_str(
+            "\nThese clients have no secret left; each needs `jeton client rotate-secret`:\n  ",
+        );
+        sentence.push_str(&view.clients_without_secret.join("\n  "));
+    }
+    if view.done {
+        sentence.push_str("\nThe next `jeton serve` makes new keys");
+    }
+    say(global, &json!(view), &sentence)
 }
 
 fn compromised(global: &Global, view: &SecretCompromiseView, dry_run: bool) -> Result<(), Exit> {

@@ -90,6 +90,9 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Token, Self::Introspect, Self::Revoke, Self::Authorize];
+
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -115,6 +118,10 @@ pub enum Budget {
 }
 
 impl Budget {
+    /// Every one of them.
+    pub const ALL: [Self; 4] =
+        [Self::Failures, Self::FailuresPerClient, Self::Network, Self::Client];
+
     /// Its name in logs and metrics, which is that of its setting.
     pub const fn name(self) -> &'static str {
         match self {

@@ -74,6 +74,7 @@ impl Health {
 
     /// Whether the public listener answered when it was last asked.
     pub fn answers(&self, answers: bool) {
+        self.metrics.listener(answers);
         if answers {
             self.misses.store(0, Ordering::SeqCst);
         } else {

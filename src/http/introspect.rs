@@ -23,10 +23,14 @@ pub(super) async fn post(
     let mut decision = Decision::default();
     let outcome = answered(&request, payload, &shared, &mut decision).await;
     decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
-    shared.metrics.introspected(&decision);
+    let signed_by = match &outcome {
+        Ok(Introspection::Signed { kid, .. }) => Some(kid.as_str()),
+        Ok(Introspection::Plain(_)) | Err(_) => None,
+    };
+    shared.metrics.introspected(&decision, signed_by);
     let response = match outcome {
         Ok(Introspection::Plain(body)) => answer::ok().content_type(answer::JSON).body(body),
-        Ok(Introspection::Signed(token)) => answer::ok().content_type(SIGNED).body(token),
+        Ok(Introspection::Signed { token, .. }) => answer::ok().content_type(SIGNED).body(token),
         Err(refusal) => refused(&request, &refusal, shared.service.rules.issuer.as_str()),
     };
     request.extensions_mut().insert(decision);

@@ -56,32 +56,30 @@ pub async fn observe(
     let mut in_hand = InHand::of(&request);
     let id = RequestId::new(rand::random());
     request.extensions_mut().insert(id);
+    let shared = request.app_data::<Data<Shared>>().cloned();
+    let Some(shared) = shared else { return next.call(request).await };
+    let _in_flight = shared.metrics.in_flight();
 
-    let mut response = match refused_unread(&request) {
+    let mut response = match refused_unread(request.request(), &shared) {
         Some(refused) => request.into_response(refused),
         None => next.call(request).await?,
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
-    let shared = response.request().app_data::<Data<Shared>>();
-    let (tls, draining) = shared.map_or((false, false), |s| (s.tls, s.health.is_draining()));
-    if tls {
+    if shared.tls {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);
     }
     // Whoever keeps a connection to us is told with each answer that we are about to stop, and takes the
     // next request elsewhere; otherwise it would come at the moment at which we close the connection,
     // and nobody may simply repeat a POST that was not answered.
-    if draining {
+    if shared.health.is_draining() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let keep_alive = response.response().head().keep_alive();
     in_hand.closing(response.request().version(), !keep_alive);
     let request = response.request();
     let took = started.elapsed();
-    let Some(shared) = request.app_data::<Data<Shared>>() else {
-        return Ok(response);
-    };
     // Neither is ever the caller's own text: labels and fields come from closed sets.
     let route = shared.paths.iter().find(|path| *path == request.path());
     let route = route.map_or("none", String::as_str);
@@ -92,15 +90,13 @@ pub async fn observe(
         shared.metrics.limited(spent);
     }
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    Line { id, method, route, status, micros }.write(request, shared);
+    Line { id, method, route, status, micros }.write(request, &shared);
     Ok(response)
 }
 
 /// The answer to a request that comes over plain HTTP from elsewhere than this machine or a listed proxy.
 /// Our own look at our listener may come from the address that it listens on.
-fn refused_unread(request: &ServiceRequest) -> Option<HttpResponse> {
-    let shared = request.app_data::<Data<Shared>>()?;
-    let request = request.request();
+fn refused_unread(request: &HttpRequest, shared: &Shared) -> Option<HttpResponse> {
     if shared.tls
         || shared.proxies.may_be_plain(request.peer_addr())
         || shared.self_check.made(request)

@@ -37,7 +37,12 @@ pub enum Introspection {
     /// JSON (RFC 7662 §2.2).
     Plain(Bytes),
     /// A JWT (RFC 9701 §5).
-    Signed(String),
+    Signed {
+        /// The JWT.
+        token: String,
+        /// The key that signed it.
+        kid: String,
+    },
 }
 
 /// The claims of a signed answer. `sub` and `exp` are left out at the top, so that nobody takes it
@@ -84,7 +89,7 @@ impl Service {
         if !request.signed {
             return Ok(Introspection::Plain(answer));
         }
-        self.sign_answer(&caller.client, &answer, &seen).map(Introspection::Signed)
+        self.sign_answer(&caller.client, &answer, &seen)
     }
 
     fn introspect_access_token(
@@ -156,11 +161,17 @@ impl Service {
     }
 
     /// Signs an answer for the one caller that it is meant for (RFC 9701 §5).
-    fn sign_answer(&self, caller: &Client, answer: &[u8], seen: &Seen) -> Result<String, Refusal> {
+    fn sign_answer(
+        &self,
+        caller: &Client,
+        answer: &[u8],
+        seen: &Seen,
+    ) -> Result<Introspection, Refusal> {
         let Seen { keys, now, .. } = seen;
         let unavailable = || Refusal::from(Reason::SigningUnavailable);
         let line = caller.algorithm.or_else(|| self.default_algorithm(*now));
-        let (_, signer) = line.and_then(|line| keys.signer(line, *now)).ok_or_else(unavailable)?;
+        let (key, signer) =
+            line.and_then(|line| keys.signer(line, *now)).ok_or_else(unavailable)?;
         let claims = SignedAnswer {
             iss: self.rules.issuer.as_str(),
             aud: caller.id.as_str(),
@@ -168,7 +179,8 @@ impl Service {
             token_introspection: serde_json::from_slice(answer).map_err(|_| unavailable())?,
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| unavailable())?;
-        signer.sign(TokenType::Introspection, &claims).map_err(|_| unavailable())
+        let token = signer.sign(TokenType::Introspection, &claims).map_err(|_| unavailable())?;
+        Ok(Introspection::Signed { token, kid: key.kid.clone() })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::domain::Time;
 use crate::domain::family::RETENTION;
 use crate::domain::revocation::MARGIN;
 use crate::domain::schedule;
+use crate::hashing::Hashing;
 use crate::limits::Limits;
 use crate::manage::{Desk, ManageError};
 use crate::mirror::{Mirror, RingKey};
@@ -43,6 +44,8 @@ pub struct Keeper {
     pub metrics: Arc<Metrics>,
     /// The budgets of callers, of which old ones are forgotten.
     pub limits: Arc<Limits>,
+    /// Where passwords are hashed.
+    pub hashing: Hashing,
     /// Keys of which the database seems to have forgotten that they are stolen.
     pub suspected: Vec<String>,
     /// How often it has beaten.
@@ -164,9 +167,32 @@ impl Keeper {
             return;
         }
         let db = &self.desk.db;
-        emptied("revocations", async || revocations::sweep(db, now - MARGIN).await).await;
-        emptied("codes", async || codes::sweep(db, now).await).await;
-        emptied("families", async || families::sweep(db, now - RETENTION).await).await;
+        let mut all = true;
+        all &= self.emptied("revocations", || revocations::sweep(db, now - MARGIN)).await;
+        all &= self.emptied("codes", || codes::sweep(db, now)).await;
+        all &= self.emptied("families", || families::sweep(db, now - RETENTION)).await;
+        if all {
+            self.metrics.swept_all(now);
+        }
+    }
+
+    /// Sweeps until nothing old is left, which it returns, or for now there was enough of it.
+    async fn emptied<F: Future<Output = Result<u64, StoreError>>>(
+        &self,
+        table: &str,
+        sweep: impl Fn() -> F,
+    ) -> bool {
+        for _ in 0..SWEEPS_AT_ONCE {
+            match sweep().await {
+                Ok(0) => return true,
+                Ok(rows) => self.metrics.swept(table, rows),
+                Err(error) => {
+                    tracing::warn!(%error, table, "what is old could not be swept; trying again");
+                    return false;
+                }
+            }
+        }
+        false
     }
 
     /// Shows what families take on disk.
@@ -185,7 +211,7 @@ impl Keeper {
         }
         if let Err(error) = self.desk.write_notes(&uses, &runs).await {
             tracing::warn!(%error, "notes could not be written; trying again");
-            self.mirror.notes.put_back(uses, runs);
+            self.metrics.notes_dropped(self.mirror.notes.put_back(uses, runs));
         }
     }
 
@@ -197,8 +223,11 @@ impl Keeper {
             open_connections: open as usize,
             idle_connections: idle,
             revocations: self.mirror.acts.len(),
+            owed: self.mirror.is_owed_acts(),
             clients: self.mirror.directory().len(),
             limited_callers: self.limits.held(),
+            notes: self.mirror.notes.waiting(),
+            hashing: self.hashing.load(),
             keys_loaded: self.mirror.keys_loaded_at(),
             root_secrets: self.desk.secrets.now().ids().iter().map(|id| id.0).collect(),
             root_secrets_usable: self.desk.secrets.is_usable(),
@@ -206,19 +235,5 @@ impl Keeper {
             key_troubles: keys.iter().filter(|key| key.trouble.is_some()).count(),
         };
         self.metrics.show(&held, self.clock.now());
-    }
-}
-
-/// Sweeps until nothing old is left, or for now there was enough of it.
-async fn emptied(what: &str, sweep: impl AsyncFn() -> Result<u64, StoreError>) {
-    for _ in 0..SWEEPS_AT_ONCE {
-        match sweep().await {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, what, "what is old could not be swept; trying again");
-                return;
-            }
-        }
     }
 }

@@ -48,8 +48,7 @@ impl Polling {
     /// Polls once.
     pub async fn poll(&mut self) -> Result<(), StoreError> {
         let polled = self.poller.poll().await;
-        let brief = polled.as_ref().map(|poll| poll.skew).map_err(StoreError::class);
-        self.metrics.polled(brief);
+        self.metrics.polled(polled.as_ref().ok().map(|poll| poll.skew));
         match &polled {
             Ok(_) if !self.connected => tracing::info!("the database is back"),
             Err(error) if self.connected => {
@@ -59,6 +58,8 @@ impl Polling {
         }
         self.connected = polled.is_ok();
         let poll = polled?;
+        self.metrics.loaded("keys", poll.versions.keys.number);
+        self.metrics.loaded("directory", poll.versions.directory.number);
         if poll.restored > 0 {
             self.metrics.restored(poll.restored);
             tracing::error!(

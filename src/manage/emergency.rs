@@ -121,6 +121,16 @@ impl Desk {
             )));
         }
         let stored = rows::load(&self.db).await?;
+        // What only it opens would have to be proven by it, to be vouched for by another.
+        let in_file = self.secrets.now().ids().contains(&id);
+        let under = |row: &KeyRow| row.material.secret_id == id.0;
+        if !in_file && stored.iter().any(|row| under(row) && row.key.compromised_at.is_none()) {
+            return Err(ManageError::invalid(format!(
+                "root secret {0} is not in the file, and keys are still under it: put it back \
+                 first, in the last line; if it is lost, and not stolen, run `jeton secrets lost {0}`",
+                id.0
+            )));
+        }
         let mut stolen = sealed_under(&stored, id);
         let held = secrets::load(&self.db).await?;
         let under = held.iter().filter(|one| one.pepper == id).count();
@@ -311,7 +321,11 @@ fn chosen_and_kept(held: &[secrets::StoredSecret], id: SecretId, now: Time) -> V
 }
 
 /// The clients all of whose live secrets are stored under a root secret.
-fn without_secret(held: &[secrets::StoredSecret], id: SecretId, now: Time) -> Vec<String> {
+pub(super) fn without_secret(
+    held: &[secrets::StoredSecret],
+    id: SecretId,
+    now: Time,
+) -> Vec<String> {
     let live = || held.iter().filter(|one| one.is_live(now));
     let keep: BTreeSet<&ClientId> =
         live().filter(|one| one.pepper != id).map(|one| &one.client).collect();

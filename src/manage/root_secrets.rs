@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::json;
 
+use super::emergency::without_secret;
 use super::{Desk, ManageError, shown};
 use crate::domain::Time;
 use crate::secret::{SecretId, file};
 use crate::store::audit::{self, Action, Event};
 use crate::store::versions::{self, Part};
-use crate::store::{StoreError, Tx, keys, root_secrets, secrets};
+use crate::store::{StoreError, Tx, instance, keys, root_secrets, secrets};
 
 /// A root secret as operators see it; never the secret.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +28,21 @@ pub struct RootSecretView {
     pub compromised_at: Option<String>,
     /// Since when it is out of the file.
     pub dropped_at: Option<String>,
+}
+
+/// What went, or would go, with a lost root secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct LostSecretView {
+    /// Its id.
+    pub id: u8,
+    /// So many signing keys.
+    pub keys: u64,
+    /// So many client secrets.
+    pub client_secrets: u64,
+    /// The clients that have no secret left and need a new one.
+    pub clients_without_secret: Vec<String>,
+    /// Whether it was done.
+    pub done: bool,
 }
 
 impl Desk {
@@ -121,6 +137,59 @@ impl Desk {
         let stolen = known.iter().filter(|one| one.compromised_at.is_some()).map(|one| one.id);
         self.secrets.distrust(&stolen.collect::<Vec<_>>());
         Ok(())
+    }
+
+    /// Gives up what only a lost root secret opens: it cannot be told from what somebody planted, and as
+    /// long as it is there no server starts. What is gone then is said; nobody but an operator can know
+    /// that there is no copy anywhere.
+    pub async fn give_up_lost_secret(
+        &self,
+        id: SecretId,
+        now: Time,
+        dry_run: bool,
+    ) -> Result<LostSecretView, ManageError> {
+        let all = self.root_secrets().await?;
+        let found = all.iter().find(|one| one.id == id.0 && one.dropped_at.is_none());
+        let missing = || ManageError::NotFound { kind: "secrets", id: id.0.to_string() };
+        let found = found.ok_or_else(missing)?;
+        if found.role != "gone" {
+            return Err(ManageError::invalid(format!(
+                "root secret {} is not lost: it is in {}",
+                id.0,
+                self.secrets.path().display()
+            )));
+        }
+        let clients = without_secret(&secrets::load(&self.db).await?, id, now);
+        let mut view = LostSecretView {
+            id: id.0,
+            keys: found.keys as u64,
+            client_secrets: found.client_secrets as u64,
+            clients_without_secret: clients,
+            done: !dry_run,
+        };
+        if !dry_run {
+            let give_up = async |tx: &mut Tx| self.give_up(tx, id, now).await;
+            (view.keys, view.client_secrets) = self.db.write(give_up).await?;
+        }
+        Ok(view)
+    }
+
+    async fn give_up(
+        &self,
+        tx: &mut Tx,
+        id: SecretId,
+        now: Time,
+    ) -> Result<(u64, u64), StoreError> {
+        keys::lock(tx).await?;
+        versions::bump(tx, Part::Directory).await?;
+        let gone = (keys::delete_under(tx, id).await?, secrets::delete_under(tx, id).await?);
+        root_secrets::dropped(tx, id, now).await?;
+        // Refresh tokens under it prove nothing any more, and nobody can present another.
+        instance::set_valid_from(tx, now).await?;
+        let detail = json!({ "id": id.0, "keys": gone.0, "client_secrets": gone.1 });
+        let event = Event::new(Action::RootSecretLost, &self.actor, now);
+        audit::add(tx, &Event { detail, ..event }).await?;
+        Ok(gone)
     }
 
     fn root_secret_is_stolen(&self, id: SecretId) -> bool {

@@ -107,15 +107,25 @@ impl Notes {
         (uses, runs.drain(..runs.len().min(MOST)).collect())
     }
 
-    /// Puts notes back that could not be written; the next attempt takes them again.
-    pub fn put_back(&self, uses: Vec<SecretUse>, runs: Vec<FailedRun>) {
+    /// Puts notes back that could not be written; the next attempt takes them again. Returns how many
+    /// had to be given up.
+    pub fn put_back(&self, uses: Vec<SecretUse>, runs: Vec<FailedRun>) -> usize {
         /// Beyond this many, a long outage of the database is no reason to grow.
         const MOST: usize = 100_000;
         let mut inner = self.inner();
         inner.uses.extend(uses);
-        inner.uses.truncate(MOST);
         inner.runs.extend(runs);
+        let excess = |length: usize| length.saturating_sub(MOST);
+        let dropped = excess(inner.uses.len()) + excess(inner.runs.len());
+        inner.uses.truncate(MOST);
         inner.runs.truncate(MOST);
+        dropped
+    }
+
+    /// How many are not written yet.
+    pub fn waiting(&self) -> usize {
+        let inner = self.inner();
+        inner.uses.len() + inner.runs.len()
     }
 
     /// Forgets failures that no longer count.
@@ -133,6 +143,15 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_given_up_and_counted() {
+        let notes = Notes::default();
+        let one = SecretUse { secret: Uuid::nil(), at: Time::from_seconds(1), rekeyed: None };
+        assert_eq!(notes.put_back(vec![one.clone(); 99_999], vec![]), 0);
+        assert_eq!(notes.put_back(vec![one; 4], vec![]), 3);
+        assert_eq!(notes.waiting(), 100_000);
+    }
 
     #[test]
     fn five_failures_within_a_minute_are_one_run() {

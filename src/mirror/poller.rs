@@ -33,6 +33,8 @@ pub struct Reloaded {
     pub restored: usize,
     /// How far the database's clock and ours are apart.
     pub skew: Duration,
+    /// What is in memory now.
+    pub versions: Versions,
 }
 
 /// Keeps one [`Mirror`] fresh.
@@ -101,7 +103,7 @@ impl Poller {
         let skew = self.clock.follow(sample);
         self.mirror.freshness.succeeded(sample.sent);
         let restored = std::mem::take(&mut self.restored);
-        Ok(Reloaded { keys, directory, restored, skew })
+        Ok(Reloaded { keys, directory, restored, skew, versions })
     }
 
     /// Reads the outbox to its end; returns the last answer, to which the rest must be as fresh.

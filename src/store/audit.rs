@@ -104,6 +104,8 @@ pub enum Action {
     RootSecretPromoted,
     /// A root secret was taken out of use.
     RootSecretDropped,
+    /// A root secret was lost, and with it what only it opens.
+    RootSecretLost,
 }
 
 impl Action {
@@ -148,6 +150,7 @@ impl Action {
             Self::RootSecretAdded => "root_secret_added",
             Self::RootSecretPromoted => "root_secret_promoted",
             Self::RootSecretDropped => "root_secret_dropped",
+            Self::RootSecretLost => "root_secret_lost",
         }
     }
 }

@@ -20,6 +20,7 @@ use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
 use super::open::{self, Open, Pooler};
 use super::{On, Statement, native};
+use crate::telemetry::{Act, Measures};
 
 /// Longest wait for one act on the database, connection included. A caller is better served by a
 /// 503 now than by an answer that its own timeout cuts off.
@@ -132,6 +133,7 @@ macro_rules! list {
 pub struct Db {
     pool: Pool,
     failpoints: Failpoints,
+    measures: Measures,
 }
 
 #[derive(Debug, Clone)]
@@ -160,7 +162,13 @@ impl Db {
             }
             None => Pool::Postgres { pool: open::postgres(open)?, pooler: open.pooler },
         };
-        Ok(Self { pool, failpoints: Failpoints::new() })
+        Ok(Self { pool, failpoints: Failpoints::new(), measures: Measures::none() })
+    }
+
+    /// The same database, whose acts are measured from now on.
+    #[must_use]
+    pub fn measured_by(self, measures: Measures) -> Self {
+        Self { measures, ..self }
     }
 
     /// Whether it is Postgres, which keeps time for all replicas.
@@ -217,7 +225,8 @@ impl Db {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
-        within(PATIENCE, async {
+        let begun = self.measures.begin();
+        let rows = within(PATIENCE, async {
             for attempt in 0..RETRIES {
                 match self.read(statement, args).await {
                     Err(StoreError::Contended) => pause(attempt).await,
@@ -225,8 +234,8 @@ impl Db {
                 }
             }
             Err(StoreError::Contended)
-        })
-        .await
+        });
+        ended(&begun, rows.await)
     }
 
     async fn read<T: Row>(
@@ -279,7 +288,8 @@ impl Db {
         act: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         for attempt in 0..RETRIES {
-            match self.attempt(patience, &act).await {
+            let begun = self.measures.begin();
+            match ended(&begun, self.attempt(patience, &act).await) {
                 Err(StoreError::Contended) => pause(attempt).await,
                 outcome => return outcome,
             }
@@ -328,6 +338,7 @@ impl Db {
         let sql = statement.sql;
         let (began, mut lost) = (Instant::now(), 0);
         loop {
+            let begun = self.measures.begin();
             let done = within(PATIENCE, async {
                 self.failpoints.before_commit()?;
                 let rows = match &self.pool {
@@ -352,7 +363,7 @@ impl Db {
                 self.failpoints.after_commit()?;
                 Ok(rows)
             });
-            match done.await {
+            match ended(&begun, done.await) {
                 Err(StoreError::Contended) if lost < RETRIES && began.elapsed() < ENOUGH => {
                     pause(lost).await;
                 }
@@ -449,6 +460,14 @@ impl Tx {
             decided => decided,
         })
     }
+}
+
+/// One try at an act has ended; counts it if it failed.
+fn ended<T>(begun: &Act<'_>, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    if let Err(error) = &outcome {
+        begun.failed(error.class());
+    }
+    outcome
 }
 
 /// Waits before an act is tried again, the longer the more often it lost.

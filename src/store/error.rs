@@ -25,6 +25,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Every class.
+    pub const CLASSES: [&str; 6] =
+        ["unavailable", "contended", "conflict", "unknown_outcome", "corrupt", "fault"];
+
     /// A coarse class for the metric.
     pub const fn class(&self) -> &'static str {
         match self {

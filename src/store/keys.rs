@@ -7,6 +7,7 @@ use super::{Db, StoreError, Tx, statements};
 use crate::domain::signing_key::{KeyRow, Material};
 use crate::domain::time::{from_micros, to_micros};
 use crate::domain::{Algorithm, SigningKey, Time, Times};
+use crate::secret::SecretId;
 
 statements! {
     KEYS on Both =
@@ -25,6 +26,7 @@ statements! {
                 activate_at = $6, sign_until = $7, remove_at = $8, longest_token = $9, held = $10,
                 compromised_at = $11, sealed_before = $12
          where kid = $1";
+    KEYS_DELETE_UNDER on Both = "delete from signing_keys where secret_id = $1";
 }
 
 #[derive(sqlx::FromRow)]
@@ -156,4 +158,9 @@ pub async fn update(tx: &mut Tx, row: &KeyRow) -> Result<(), StoreError> {
         &sealed_before,
     ];
     tx.run(&KEY_UPDATE, args).await.map(drop)
+}
+
+/// Deletes every key that is sealed under a root secret; says how many.
+pub async fn delete_under(tx: &mut Tx, root: SecretId) -> Result<u64, StoreError> {
+    tx.run(&KEYS_DELETE_UNDER, args![i64::from(root.0)]).await
 }

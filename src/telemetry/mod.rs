@@ -1,12 +1,10 @@
 //! Log and metrics: what an operator sees. Neither ever holds a token, a secret or a code.
 
-mod answers;
 mod line;
 mod metrics;
 mod stderr;
-mod tls;
 
-pub use metrics::{Held, Metrics};
+pub use metrics::{Act, Held, InFlight, Measures, Metrics};
 
 use std::io::IsTerminal;
 

@@ -122,6 +122,7 @@ SCHEMA_BREAKAGES = [
     lambda o: container(o)["startupProbe"].update(periodSeconds="two"),
     lambda o: server(o).update(apiVersion="extensions/v1beta1"),
     lambda o: kind(o, "PodMonitor")[0]["spec"].update(podMetricEndpoints=[]),
+    lambda o: kind(o, "PrometheusRule")[0]["spec"]["groups"][0]["rules"][0].update(exp="x"),
     lambda o: kind(o, "HTTPRoute")[0]["spec"]["rules"][0].update(backendRef=[]),
     lambda o: kind(o, "ExternalSecret")[0]["spec"]["data"][0].update(secretkey="x"),
 ]

@@ -15,7 +15,8 @@ VALUES = {
     "production": ROUTED,
     "everything": {
         **ROUTED,
-        **{part: {"enabled": True} for part in ("autoscaling", "gateway", "podMonitor", "externalSecret")},
+        **{part: {"enabled": True} for part in ("autoscaling", "gateway", "externalSecret")},
+        "monitoring": {"enabled": True, "runbooks": "https://docs.example.com/jeton/"},
     },
     "nothing but what must be": ISSUER,
     "another image, more replicas": {
@@ -27,7 +28,7 @@ VALUES = {
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
         "imagePullSecrets": [{"name": "pull"}],
         "priorityClassName": "high",
-        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
         "clients": "[[resource]]\nid = \"urn:x\"\n",
     },
     "sqlite on a class": {
@@ -46,6 +47,7 @@ REFUSED = [
     {**ISSUER, "database": {"url": "postgres://u:p@h/d"}},
     {**ISSUER, "terminationGracePeriodSeconds": 30},
     {**ISSUER, "resources": {"limits": {"memory": 5}}},
+    {**ISSUER, "monitoring": {"runbooks": "https://docs.example.com/jeton"}},
 ]
 
 

@@ -14,6 +14,7 @@ import beside
 import breakages
 import chart
 import kustomizations
+import monitoring
 import rules
 import same
 import schemas
@@ -57,6 +58,7 @@ def main():
         wrong += same.differences(objects, helmed[name])
     wrong += breakages.unnoticed((kustomized or helmed)["everything"], known)
     wrong += beside.complaints(helmed["production"])
+    wrong += monitoring.complaints()
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
@@ -67,7 +69,7 @@ def main():
         text = yaml.safe_dump_all(kustomized.get(name) or helmed[name])
         (pods / f"{name}.yaml").write_text(text, encoding="utf-8")
     print(f"{checked} objects in {len(rendered)} renderings: Kubernetes {', '.join(schemas.VERSIONS)}, "
-          f"{len(rules.RULES)} rules, each broken on purpose and noticed")
+          f"{len(rules.RULES)} rules and {len(monitoring.alerts())} alerts, each broken on purpose and noticed")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import monitoring
 from check import facts
 from manifests import kind, load, ports, seconds, settings
 from sandbox import LOUD, SANDBOX, Container, free_ports, make_image
@@ -106,6 +107,7 @@ class Contract:
         self.paths(process)
         self.confined(process)
         self.changes_clients(container, process)
+        self.watched(container, process)
         self.stops(container, process)
         if container.data:
             self.keeps_its_volume(container)
@@ -158,6 +160,15 @@ class Contract:
         # Not so often that failures are limited.
         until(20, lambda: token() == 200, "a changed ConfigMap is not applied", process, 0.5)
         must(CANARY not in process.said(), "a client secret is in the log")
+
+    def watched(self, container, process):
+        """What alerts and panels ask for is there; on one of the two a real Prometheus shows it."""
+        wrong = list(monitoring.scrape_complaints(ask(self.operations, "/metrics")[1]))
+        must(not wrong, "\n".join(wrong))
+        if container.data:
+            port = free_ports(["prometheus"])["prometheus"]
+            empty = monitoring.empty_panels(f"127.0.0.1:{self.operations}", port)
+            must(not empty, f"panels that show nothing: {empty}", process)
 
     def stops(self, container, process):
         """Unready at once, serving for the drain delay, gone with 0 within the grace."""

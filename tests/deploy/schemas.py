@@ -34,6 +34,15 @@ OPERATORS = {
             {"port": string(), "path": string(pattern="^/"), "interval": string(pattern="^[0-9]+(s|m)$")},
             "port", "path")),
     }, "selector", "podMetricsEndpoints"),
+    "monitoring.coreos.com/v1 PrometheusRule": table({
+        "groups": several(table({
+            "name": string(),
+            "rules": several(table({
+                "alert": string(pattern="^[A-Z][A-Za-z]+$"), "expr": string(),
+                "for": string(pattern="^[0-9]+(s|m|h)$"), "labels": LABELS, "annotations": LABELS,
+            }, "alert", "expr", "labels", "annotations")),
+        }, "name", "rules")),
+    }, "groups"),
     "gateway.networking.k8s.io/v1 HTTPRoute": table({
         "parentRefs": several(table(
             {"name": string(), "namespace": string(), "group": string(), "kind": string(),

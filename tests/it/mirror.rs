@@ -354,11 +354,13 @@ async fn the_server_itself_sweeps_what_is_over_by_more_than_the_margin() {
     let issuer = format!("issuer = \"{}\"\n", app.running.issuer.as_str());
     let mut database = app.stop().await;
     // The first beat of a server looks for what can go, and then each thirtieth.
-    for (later, left) in [(0, 5), (119, 4), (120, 3), (1000, 1)] {
+    for (later, left, swept) in [(0, 5, 0.0), (119, 4, 1.0), (120, 3, 1.0), (1000, 1, 2.0)] {
         let clock = Clock::manual(app::START + Duration::from_secs(later));
         let running = app::start(&database, &issuer, FIXTURES, &clock).await.unwrap();
         let app = App { running, clock, database };
         assert_eq!(rows(&app).len(), left, "after {later} s");
+        let counted = metric(&app, r#"jeton_swept_rows_total{table="revocations"}"#).await;
+        assert!((counted - swept).abs() < 0.1, "{counted} counted after {later} s");
         assert!(metric(&app, "jeton_revocations_restored_total").await < 0.1);
         database = app.stop().await;
     }

@@ -332,3 +332,17 @@ fn it_says_how_long_a_certificate_lasts_and_whom_it_is_for() {
     with("https://localhost").only("certificate", "bad", "ends");
     assert!(visit(&database, &[]).of("certificate").is_empty());
 }
+
+#[actix_web::test]
+async fn a_recovery_that_is_open_is_told_until_it_is_closed() {
+    let database = TestDatabase::new();
+    with_keys(&database, DAY).await;
+    visit(&database, &[]).only("recovery", "good", "none is open");
+    let desk = desk(&database).await;
+    let now = Clock::system().now();
+    desk.recover(now - DAY, now, false).await.unwrap();
+    visit(&database, &[]).only("recovery", "warning", "is believed");
+    desk.close_recovery(now).await.unwrap();
+    visit(&database, &[]).only("recovery", "good", "none is open");
+    desk.db.close().await;
+}

@@ -3,6 +3,7 @@
 use crate::clock::{Clock, REFUSE, WARN};
 use crate::domain::{Issuer, Time};
 use crate::manage::finding::Finding;
+use crate::manage::shown;
 use crate::store::doctor;
 use crate::store::instance::Instance;
 use crate::store::{Db, Pooler, StoreError, migrate, native};
@@ -87,6 +88,23 @@ pub(super) async fn writing(db: &Db, now: Time) -> Finding {
             "give Jeton's role all rights on its tables, or name the primary and no standby in \
              database.url",
         ),
+    }
+}
+
+/// Whether an operator said that the database lost something, and has not closed that yet.
+pub(super) fn recovery(open: Result<Option<Time>, StoreError>) -> Finding {
+    const CHECK: &str = "recovery";
+    match open {
+        Ok(None) => Finding::good(CHECK, "none is open"),
+        Ok(Some(since)) => Finding::warning(
+            CHECK,
+            format!(
+                "open since {} was lost: a refresh token that is ahead of its row is believed",
+                shown(since)
+            ),
+        )
+        .remedy("once apps have been back, run `jeton recover --close`"),
+        Err(error) => cannot(CHECK, &error),
     }
 }
 

@@ -47,8 +47,10 @@ pub(super) async fn needed(db: &Db, secrets: Option<&Vault>, now: Time) -> Findi
     if missing.is_empty() {
         return Finding::good(CHECK, "the file holds every id that rows need");
     }
-    Finding::bad(CHECK, format!("the root-secret file lacks {}", missing.join(", ")))
-        .remedy("put the lines with these ids back into the file, from its copy")
+    Finding::bad(CHECK, format!("the root-secret file lacks {}", missing.join(", "))).remedy(
+        "put the lines with these ids back into the file, from its copy; if there is none \
+             anywhere, see `jeton help secrets lost`",
+    )
 }
 
 /// Every line of keys, every row, and the schedule.

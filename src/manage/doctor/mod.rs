@@ -41,11 +41,20 @@ pub struct Subject<'a> {
 }
 
 /// The checks that need a database, in order.
-const OF_DATABASE: &[&str] =
-    &["clock", "schema", "issuer", "writing", "pooler", "durability", "secret ids", "keys"];
+const OF_DATABASE: &[&str] = &[
+    "clock",
+    "schema",
+    "issuer",
+    "writing",
+    "recovery",
+    "pooler",
+    "durability",
+    "secret ids",
+    "keys",
+];
 
 /// The checks that need its tables.
-const OF_TABLES: &[&str] = &["issuer", "writing", "secret ids", "keys"];
+const OF_TABLES: &[&str] = &["issuer", "writing", "recovery", "secret ids", "keys"];
 
 /// Every check that cannot run, with the reason.
 pub fn skipped(checks: &[&'static str], why: &str) -> Vec<Finding> {
@@ -105,6 +114,7 @@ async fn of_database(subject: &Subject<'_>, db: &Db, now: Time) -> Vec<Finding> 
     let (owner, issuer) = database::issuer(subject.issuer.as_ref(), stored);
     found.push(owner);
     found.push(database::writing(db, now).await);
+    found.push(database::recovery(instance::lost_since(db).await));
     let name = issuer.as_ref().map(Issuer::as_str).unwrap_or_default();
     // Where this fails, the file's own check has said why.
     let secrets = Vault::open(subject.secrets_file.to_owned(), name).ok();

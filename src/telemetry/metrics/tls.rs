@@ -4,6 +4,7 @@
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntCounterVec, Opts, Registry};
 
+use super::held::seconds;
 use crate::domain::Time;
 
 /// What is counted and shown of TLS, and of its absence.
@@ -55,7 +56,7 @@ impl Tls {
 
     /// When it ends.
     pub fn ends(&self, at: Time) {
-        self.ends.set(super::metrics::seconds(at));
+        self.ends.set(seconds(at));
     }
 
     /// Counts a look at files that had changed.

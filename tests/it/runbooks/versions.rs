@@ -1,0 +1,54 @@
+//! Upgrade and roll back.
+
+use std::time::Duration;
+
+use super::begun;
+use super::book::Book;
+use crate::support::TestDatabase;
+use crate::support::verify;
+
+#[actix_web::test]
+async fn an_upgrade_by_the_runbook_costs_no_request_and_a_schema_that_is_too_old_is_refused() {
+    let database = TestDatabase::new();
+    let mut book = Book::open("upgrade.md", database.directory.path(), &database.url);
+    book.aside("[ -e root-secrets ] || jeton secrets generate --out root-secrets");
+    let mut early = book.serve("early", &[]);
+    assert_eq!(early.ended(Duration::from_secs(20)).await, Some(78), "{}", early.said());
+    assert!(early.said().contains("jeton migrate"), "{}", early.said());
+    book.aside("jeton migrate");
+
+    let mut old = book.replica("old").await;
+    let token = old.token().await;
+    let looked = book.follow(0);
+    assert!(looked.contains("✓ schema"), "{looked}");
+    old.token().await;
+    let new = book.replica("new").await;
+    book.set("OPERATIONS", &format!("http://{}", new.operations));
+    let shown = book.follow(1);
+    assert!(shown.contains(env!("CARGO_PKG_VERSION")), "{shown}");
+    old.token().await;
+    old.process.signal("TERM");
+    new.token().await;
+    assert_eq!(old.process.ended(Duration::from_secs(20)).await, Some(0));
+    verify::verify(&token, &new.jwks().await).unwrap();
+    book.close();
+}
+
+#[actix_web::test]
+async fn before_a_roll_back_the_old_binary_says_whether_it_knows_the_schema() {
+    let database = TestDatabase::new();
+    let mut book = begun("roll-back.md", &database);
+    assert!(book.follow(0).contains("this binary serves"));
+    database.sql("insert into schema_steps (number, applied_at) values (9000, 0) returning 1");
+    let newer = book.follow(0);
+    assert!(newer.contains("is at 9000") && newer.contains("run a newer jeton"), "{newer}");
+    let mut refused = book.serve("refused", &[]);
+    assert_eq!(refused.ended(Duration::from_secs(20)).await, Some(78), "{}", refused.said());
+    database.sql("delete from schema_steps where number = 9000 returning 1");
+    book.replica("old").await.token().await;
+    book.follow(1);
+    book.set("JETON__KEYS__OF_THE_NEW_VERSION", "1h");
+    let (accepted, said) = book.try_follow(1);
+    assert!(!accepted && said.contains("of_the_new_version"), "{said}");
+    book.close();
+}
