@@ -476,12 +476,15 @@ async fn pause(attempt: u64) {
     tokio::time::sleep(Duration::from_millis(rand::random_range(0..=longest))).await;
 }
 
-/// Every act comes through here, and is boxed: it is worth a hundred allocations, and whatever may come to
-/// wait for the database would have 5 kB of room for each place where it does.
-async fn within<T>(
+/// Every act comes through here, and is boxed at once: it is worth a hundred allocations, and whatever may
+/// come to wait for the database would have 3 kB of room for each place where it does.
+fn within<T>(
     patience: Duration,
     act: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let late = || StoreError::Unavailable("no answer in time".to_owned());
-    timeout(patience, Box::pin(act)).await.unwrap_or_else(|_| Err(late()))
+) -> impl Future<Output = Result<T, StoreError>> {
+    let act = Box::pin(act);
+    async move {
+        let late = || StoreError::Unavailable("no answer in time".to_owned());
+        timeout(patience, act).await.unwrap_or_else(|_| Err(late()))
+    }
 }
