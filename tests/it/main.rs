@@ -65,6 +65,7 @@ mod stopping;
 mod store;
 mod support;
 mod switched;
+mod testing_doc;
 mod token_endpoint;
 mod tokens;
 mod tools_audit;
