@@ -69,6 +69,7 @@ mod stopping;
 mod store;
 mod support;
 mod switched;
+mod testing_doc;
 mod tls;
 mod token_endpoint;
 mod tokens;

@@ -12,6 +12,10 @@ use crate::support::{Process, SECRET, TestDatabase, http};
 
 /// Applies the steps up to this one, as a binary that knew no more would have.
 fn bring_to(database: &TestDatabase, number: i64) {
+    if let Some(file) = database.url.strip_prefix("sqlite:") {
+        // Empty, it is an empty database.
+        std::fs::File::create(file).unwrap();
+    }
     database.sql(
         "create table schema_steps (number bigint primary key not null, applied_at bigint not null)",
     );

@@ -25,7 +25,9 @@ async fn a_server_that_is_killed_at_any_moment_and_started_again_logs_nobody_out
         let name = format!("3. the server is killed, batching {batching}");
         let report = Report::of(&name);
         let (database, directory) = (TestDatabase::new(), directory());
-        let settings = [("JETON__REFRESH__BATCHING", batching)];
+        // It takes a busy machine a while to start the server as often as it may die in its start, and who
+        // comes again after the window is logged out by design.
+        let settings = [("JETON__REFRESH__BATCHING", batching), ("JETON__REFRESH__WINDOW", "10m")];
         let server = Mortal::on(&database.url, directory.path(), &settings).await;
         let world = Rc::new(World::at(&database.url, directory.path()).await);
         let at = {
