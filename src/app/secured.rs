@@ -76,7 +76,10 @@ impl Secured {
                 // Answers are small: none waits to be filled up.
                 let _ = stream.set_nodelay(true);
                 let patience = secured.settings.header_timeout;
-                let Some(io) = secured.pair.accept(stream, patience).await else { return Ok(()) };
+                let Some(io) = secured.pair.accept(stream, patience).await else {
+                    secured.shared.metrics.tls.handshake_failed();
+                    return Ok(());
+                };
                 if tls::speaks_h2(&io) {
                     let connection = secured.connections.watched(io.get_ref());
                     let clock = secured.shared.service.clock.clone();

@@ -182,7 +182,7 @@ async fn who_is_being_answered_is_answered_to_the_end_when_the_server_stops() {
         .header("authorization", credential);
     let (answer, mut body) = caller.send_request(request.body(()).unwrap(), false).unwrap();
     body.send_data("grant_type=client_".into(), false).unwrap();
-    sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_secs(1)).await;
     replica.process.signal("TERM");
     sleep(Duration::from_millis(700)).await;
     body.send_data("credentials&scope=read".into(), true).unwrap();

@@ -57,6 +57,8 @@ async fn http_1_and_2_are_spoken_over_tls_1_2_and_1_3_and_nothing_else_is() {
     assert!(try_connect(&address, foreign).await.is_err(), "nobody is taken for another's caller");
     let plain = http::raw(&address, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(plain.is_err(), "{plain:?}");
+    let failed = metric(&app.metrics().await, "jeton_tls_handshakes_failed_total");
+    assert_eq!(failed, 4.0, "two that are too old, one for another server, and one without TLS");
 }
 
 #[actix_web::test]
@@ -108,6 +110,45 @@ async fn tokens_are_issued_over_both_and_browsers_are_told_to_come_back_over_tls
         ask(&caller, "GET", "/.well-known/openid-configuration", &[], b"").await.unwrap();
     let issuer = metadata.json()["issuer"].as_str().unwrap().to_owned();
     assert_eq!(issuer, format!("https://{}", app.public()));
+}
+
+#[actix_web::test]
+async fn callers_are_told_apart_as_they_are_without_tls() {
+    let database = TestDatabase::new();
+    put(database.directory.path(), &make(1, 30));
+    let settings = format!(
+        "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n{}[limits]\nfailures_per_client = \
+         \"1/m burst 1\"\n",
+        settings(database.directory.path())
+    );
+    let app = App::on(database, &settings, FIXTURES).await;
+    let caller = http2(&app.public()).await;
+    let wrong = basic("app", "a-secret-that-is-wrong");
+    // Over the one and over the other protocol.
+    let failed = async |from: &str, http1: bool| {
+        if http1 {
+            let request = format!(
+                "POST /oauth2/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}: {}\r\n\
+                 authorization: {wrong}\r\nx-forwarded-for: {from}\r\ncontent-length: {}\r\n\r\n\
+                 {GRANT}",
+                FORM.0,
+                FORM.1,
+                GRANT.len()
+            );
+            return raw(&app.public(), HTTP1, request.as_bytes()).await.status;
+        }
+        let headers = [FORM, ("authorization", wrong.as_str()), ("x-forwarded-for", from)];
+        let answer = ask(&caller, "POST", "/oauth2/token", &headers, GRANT.as_bytes()).await;
+        answer.unwrap().status
+    };
+    for (http1, from, status) in [
+        (true, "203.0.113.1", 401),
+        (false, "203.0.113.1", 429),
+        (false, "203.0.113.2", 401),
+        (true, "203.0.113.2", 429),
+    ] {
+        assert_eq!(failed(from, http1).await, status, "{from}");
+    }
 }
 
 #[actix_web::test]

@@ -13,6 +13,7 @@ pub struct Tls {
     registry: Registry,
     ends: Gauge,
     reads: IntCounterVec,
+    handshakes: IntCounter,
     plain: IntCounter,
 }
 
@@ -23,6 +24,10 @@ impl Tls {
             "jeton_tls_reloads_total",
             "Times that a changed certificate was taken, or could not be, by outcome.",
         );
+        let handshakes = IntCounter::new(
+            "jeton_tls_handshakes_failed_total",
+            "Connections that came to nothing before their first request: too old, too slow, not TLS.",
+        )?;
         let plain = IntCounter::new(
             "jeton_plain_requests_refused_total",
             "Plain HTTP requests from elsewhere than this machine or a listed proxy.",
@@ -33,20 +38,29 @@ impl Tls {
             registry: registry.clone(),
             ends: Gauge::new(ends, "When the certificate in use ends.")?,
             reads: IntCounterVec::new(reads, &["outcome"])?,
+            handshakes,
             plain,
         })
     }
 
     /// There is a certificate.
     pub fn show(&self, ends: Time) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 2] =
-            [Box::new(self.ends.clone()), Box::new(self.reads.clone())];
+        let all: [Box<dyn Collector>; 3] = [
+            Box::new(self.ends.clone()),
+            Box::new(self.reads.clone()),
+            Box::new(self.handshakes.clone()),
+        ];
         for outcome in OUTCOMES {
             // An alert on a rise wants the zero before it.
             self.reads.with_label_values(&[outcome]);
         }
         self.ends(ends);
         all.into_iter().try_for_each(|one| self.registry.register(one))
+    }
+
+    /// Counts a handshake that failed.
+    pub fn handshake_failed(&self) {
+        self.handshakes.inc();
     }
 
     /// Counts a plain request that was refused.

@@ -53,13 +53,26 @@ impl Load {
 
     /// Waits until this many more were served.
     async fn goes_on(&self, more: u64, replica: &Replica) {
-        let (wanted, started) = (self.served.get() + more, Instant::now());
-        while self.served.get() < wanted {
-            assert!(started.elapsed() < SOON, "nobody is served: {}", replica.process.said());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let wanted = self.served.get() + more;
+        until(replica, "nobody is served", || self.served.get() >= wanted).await;
     }
 }
+
+async fn until(replica: &Replica, what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < SOON, "{what}: {}", replica.process.said());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the server has said this so often.
+async fn said(replica: &Replica, what: &str, times: usize) {
+    until(replica, what, || replica.process.said().matches(what).count() == times).await;
+}
+
+const TAKEN: &str = "use what its URL says now";
+const LEFT: &str = "has changed and is not used";
 
 fn write(file: &Path, user: &str, password: &str, port: u16, name: &str) {
     std::fs::write(file, format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}\n"))
@@ -104,22 +117,21 @@ async fn the_databases_password_changes_under_load_and_nobody_restarts_anything(
         load.goes_on(20, &replica).await;
         run(SERVER).await;
         let refused = load.refused.get();
-        while load.refused.get() == refused {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(&replica, "nobody notices", || load.refused.get() > refused).await;
         write(&file, "jeton", &format!("secret-{round}"), port, "jeton");
         load.goes_on(20, &replica).await;
     }
     // Another user is another password.
     write(&file, "jeton_too", "secret-too", port, "jeton");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    said(&replica, TAKEN, 4).await;
     run("alter role jeton nologin").await;
     run(SERVER).await;
     load.goes_on(20, &replica).await;
     // What leads elsewhere, or nowhere, is not followed.
-    for text in ["postgres://jeton_too:secret-too@127.0.0.1:1/jeton", "", "secret-too"] {
+    let bad = ["postgres://jeton_too:secret-too@127.0.0.1:1/jeton", "", "secret-too"];
+    for (number, text) in bad.into_iter().enumerate() {
         std::fs::write(&file, text).unwrap();
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        said(&replica, LEFT, number + 1).await;
         run(SERVER).await;
         load.goes_on(20, &replica).await;
     }
@@ -132,8 +144,7 @@ async fn the_databases_password_changes_under_load_and_nobody_restarts_anything(
     assert!(!replica.process.has_ended());
     let said = replica.process.said();
     assert!(!said.contains("secret-"), "a password is in the log");
-    assert_eq!(said.matches("use what its URL says now").count(), 4, "{said}");
-    assert_eq!(said.matches("has changed and is not used").count(), 3, "{said}");
+    assert_eq!((said.matches(TAKEN).count(), said.matches(LEFT).count()), (4, 3), "{said}");
     println!("{} refreshes, {} refused for now", load.served.get(), load.refused.get());
     world.db.close().await;
     drop(replica);

@@ -24,7 +24,7 @@ use tokio_openssl::SslStream;
 use super::http::{Answer, parse};
 
 /// Longest wait for anything that is to come.
-pub const WELL: Duration = Duration::from_secs(20);
+pub const WELL: Duration = Duration::from_secs(40);
 
 /// A key and a certificate over it, each in PEM.
 pub struct Made {
