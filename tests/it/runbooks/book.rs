@@ -105,7 +105,6 @@ impl Book {
     fn shell(&self, script: &str) -> (bool, String) {
         let done = Command::new("timeout")
             .args(["60", "bash", "-euo", "pipefail", "-c", script])
-            .env_clear()
             .envs(&self.variables)
             .current_dir(&self.path)
             .stdin(Stdio::null())

@@ -29,11 +29,11 @@ fn every_command_of_a_runbook_is_understood_and_every_link_leads_somewhere() {
             let Some(command) = line.trim().strip_prefix("jeton ") else { continue };
             let command = command.split(" ||").next().unwrap().split(" >").next().unwrap();
             // In place of a variable, what passes for a time as well as for a name.
-            let filled = |word: &'_ str| {
-                if word.starts_with("\"$") { "2h".to_owned() } else { word.to_owned() }
-            };
-            let words: Vec<_> = command.split_whitespace().map(filled).collect();
-            let mut words: Vec<_> = words.iter().map(String::as_str).collect();
+            let filled = command.split_whitespace().map(|word| match word.strip_prefix("\"$") {
+                Some(_) => "2h",
+                None => word,
+            });
+            let mut words: Vec<_> = filled.collect();
             if let Some(quoted) = words.iter().position(|word| word.starts_with('\'')) {
                 words.truncate(quoted + 1);
             }

@@ -8,7 +8,7 @@ use crate::support::TestDatabase;
 use crate::support::verify;
 
 #[actix_web::test]
-async fn an_upgrade_by_the_runbook_costs_no_request_and_a_schema_that_is_too_old_is_refused() {
+async fn by_the_upgrade_runbook_old_and_new_serve_side_by_side_and_too_old_a_schema_is_refused() {
     let database = TestDatabase::new();
     let mut book = Book::open("upgrade.md", database.directory.path(), &database.url);
     book.aside("[ -e root-secrets ] || jeton secrets generate --out root-secrets");
