@@ -29,7 +29,7 @@ test: setup-test ## Run the whole test suite on SQLite and on Postgres, and chec
 
 # What a pooler or a serializable database would break first; `make faults` runs everything there.
 SURROUNDED = refresh_race:: authorization_code::of_twenty authorization_code::a_lost_answer \
-	authorization_code::a_code_that_is_used_twice sessions::many sessions::exactly revocation::a_revoked \
+	authorization_code::a_code_that_is_used_twice sessions::many sessions::exactly revocation::a_client_takes \
 	store::one_connection store::two_transactions store::several_that_maintain replicas::five_migrations \
 	tools_doctor::a_healthy
 
