@@ -4,8 +4,7 @@
 //! 16 MB of headers on each, and offers no way to say otherwise. So we drive `h2` ourselves, and hand
 //! each request to the same application that HTTP/1 goes to.
 //!
-//! What one connection can make us hold: [`STREAMS`] requests, each with [`HEADERS`] and the longest
-//! form. Whoever takes requests back faster than they are looked at, or never ends a head, is cut off
+//! What one connection can make us hold: [`STREAMS`] requests with [`HEADERS`] each, and [`BODIES`]. Whoever takes requests back faster than they are looked at, or never ends a head, is cut off
 //! by `h2` itself; whoever has no request in hand for too long by [`Connections`](super::Connections).
 
 use std::future::poll_fn;
@@ -38,7 +37,15 @@ use crate::domain::Time;
 const STREAMS: u32 = 100;
 
 /// Bytes of a request's head: several times what any request of ours needs.
-const HEADERS: u32 = 32 * 1024;
+const HEADERS: u32 = 16 * 1024;
+
+/// Bytes of a request's body that are taken: more than any form may have, so that one that is too long is
+/// seen to be so.
+const BODY: u32 = 96 * 1024;
+
+/// Bytes of bodies on one connection whose requests are not answered yet. Who sends a hundred forms slowly
+/// waits for its own.
+const BODIES: u32 = 1024 * 1024;
 
 /// One connection, and what is known of it.
 #[derive(Debug)]
@@ -66,6 +73,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Http2<T> {
     {
         let mut builder = Builder::new();
         builder.max_concurrent_streams(STREAMS).max_header_list_size(HEADERS);
+        builder.initial_window_size(BODY).initial_connection_window_size(BODIES);
         let begun = timeout(self.patience, builder.handshake::<_, Bytes>(self.io)).await;
         let Ok(Ok(mut requests)) = begun else { return };
         let (mut stop, mut stopping) = (pin!(stop), false);
@@ -94,12 +102,9 @@ fn taken_in(
 ) -> Request {
     let (parts, body) = request.into_parts();
     let payload: BoxedPayloadStream = Box::pin(stream::unfold(body, |mut body| async {
-        let chunk = body.data().await?;
-        let chunk = chunk.and_then(|chunk| {
-            // What was taken makes room for more.
-            body.flow_control().release_capacity(chunk.len()).map(|()| chunk)
-        });
-        Some((chunk.map_err(|_| PayloadError::Incomplete(None)), body))
+        // What was taken makes room for more when the request is answered, and not before: we hold it.
+        let chunk = body.data().await?.map_err(|_| PayloadError::Incomplete(None));
+        Some((chunk, body))
     }));
     let mut request = Request::with_payload(Payload::Stream { payload });
     let head = request.head_mut();

@@ -58,6 +58,7 @@ fn farewell(frames: &[(u8, Vec<u8>)]) -> u32 {
     u32::from_be_bytes(last[4..8].try_into().unwrap())
 }
 
+const FLOW_CONTROL_ERROR: u32 = 3;
 const ENHANCE_YOUR_CALM: u32 = 11;
 const COMPRESSION_ERROR: u32 = 9;
 
@@ -120,6 +121,20 @@ async fn a_hundred_requests_at_once_are_taken_on_one_connection_and_no_more() {
 }
 
 #[actix_web::test]
+async fn a_megabyte_of_bodies_is_taken_from_one_connection_before_any_is_answered() {
+    let app = secured("header_timeout = \"1s\"\nkeep_alive = \"2s\"\n").await;
+    let fields = [b"\x83\x87\x44\x0d/oauth2/token\x41\x01x\x5f\x21", FORM.1.as_bytes()].concat();
+    let part = [b'a'; 16_000];
+    let mut many = Vec::new();
+    for number in 0..70 {
+        many.extend(frame(HEADERS, END_HEADERS, 2 * number + 1, &fields));
+        many.extend(frame(DATA, 0, 2 * number + 1, &part));
+    }
+    assert_eq!(farewell(&provoke(&app, &many).await), FLOW_CONTROL_ERROR);
+    still_serves(&app).await;
+}
+
+#[actix_web::test]
 async fn bodies_and_heads_have_the_limits_that_they_have_over_http_1() {
     let app = secured("").await;
     let caller = http2(&app.public()).await;
@@ -131,6 +146,12 @@ async fn bodies_and_heads_have_the_limits_that_they_have_over_http_1() {
     let field = "a".repeat(40_000);
     let answer = ask(&caller, "GET", "/.well-known/jwks.json", &[("x-long", &field)], b"").await;
     assert_eq!(answer.unwrap().status, 431);
+    // What was answered makes room: this is more than one connection may bring at once.
+    for _ in 0..40 {
+        let body = format!("x={}", "a".repeat(60_000));
+        let answer = ask(&caller, "POST", "/oauth2/token", &headers, body.as_bytes()).await;
+        assert_eq!(answer.unwrap().status, 400);
+    }
     // What was refused cost its own stream only.
     let grant = b"grant_type=client_credentials&scope=read";
     let answer = ask(&caller, "POST", "/oauth2/token", &headers, grant).await.unwrap();
