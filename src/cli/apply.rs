@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
-use super::{Global, print_json};
+use super::{Global, print, print_json};
 use crate::error::Exit;
 use crate::manage::ManageError;
 use crate::manage::apply::{ApplyFile, Generated, Options};
@@ -52,9 +52,9 @@ impl Apply {
         if global.json {
             return print_json(&report);
         }
-        println!("{report}");
+        print(&report)?;
         if self.dry_run && !report.is_empty() {
-            println!("nothing was written (--dry-run)");
+            print("nothing was written (--dry-run)")?;
         }
         Ok(())
     }

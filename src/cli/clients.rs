@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::{list, table};
-use super::{Global, print_json, say};
+use super::{Global, print, print_json, say};
 use crate::error::Exit;
 use crate::manage::clients::{ClientView, NewSecret};
 use crate::manage::describe::ClientDescription;
@@ -153,10 +153,10 @@ fn show_secret(global: &Global, created: &NewSecret) -> Result<(), Exit> {
     if global.json {
         return print_json(created);
     }
-    println!("client_id      {}", created.client_id);
+    print(format_args!("client_id      {}", created.client_id))?;
     if let Some(secret) = &created.client_secret {
-        println!("client_secret  {}", secret.expose());
-        println!("\nThe secret is shown this once; only a digest of it is kept.");
+        print(format_args!("client_secret  {}", secret.expose()))?;
+        print("\nThe secret is shown this once; only a digest of it is kept.")?;
     }
     Ok(())
 }
@@ -180,6 +180,6 @@ fn show(global: &Global, clients: &[ClientView]) -> Result<(), Exit> {
     let rows: Vec<_> = clients.iter().map(row).collect();
     let head =
         ["CLIENT", "STATE", "AUTHENTICATES BY", "GRANTS", "RESOURCES", "SCOPES", "LAST SEEN"];
-    println!("{}", table(&head, &rows));
+    print(table(&head, &rows))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::table;
-use super::{Global, print_json, say};
+use super::{Global, print, print_json, say};
 use crate::domain::{Algorithm, Stage, Time};
 use crate::error::Exit;
 use crate::keys::PrivateKey;
@@ -109,7 +109,7 @@ impl Keys {
                 if global.json {
                     return print_json(&view);
                 }
-                println!("{}", exposure(&view));
+                print(exposure(&view))?;
                 Ok(())
             }
             Self::Import { file, algorithm } => {
@@ -135,7 +135,7 @@ fn plan(global: &Global, events: Vec<ForecastView>) -> Result<(), Exit> {
         vec![event.at, event.algorithm.to_owned(), place, event.becomes.to_owned(), kid]
     };
     let rows: Vec<_> = events.into_iter().map(row).collect();
-    println!("{}", table(&["AT", "LINE", "KEY", "BECOMES", "KID"], &rows));
+    print(table(&["AT", "LINE", "KEY", "BECOMES", "KID"], &rows))?;
     Ok(())
 }
 
@@ -179,13 +179,13 @@ fn show(global: &Global, keys: &[KeyView], now: Time) -> Result<(), Exit> {
         ]
     };
     let rows: Vec<_> = keys.iter().map(row).collect();
-    println!("{}", table(&["LINE", "KEY", "STAGE", "NEXT", "KID"], &rows));
+    print(table(&["LINE", "KEY", "STAGE", "NEXT", "KID"], &rows))?;
     for key in keys {
         if let Some(trouble) = &key.trouble {
-            println!("\n{}: {trouble}", key.kid);
+            print(format_args!("\n{}: {trouble}", key.kid))?;
         }
     }
-    println!("\n{}", timeline(keys, now));
+    print(format_args!("\n{}", timeline(keys, now)))?;
     Ok(())
 }
 

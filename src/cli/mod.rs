@@ -2,7 +2,6 @@
 //! people, JSON for programs (`--json`), results on standard output and everything else on standard
 //! error. Secrets are read from files or standard input, never from arguments, which every user of
 //! the machine can see.
-#![expect(clippy::print_stdout, reason = "printing is what a command line is for")]
 
 mod apply;
 mod audit;
@@ -24,6 +23,7 @@ mod table;
 mod token;
 mod user;
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -226,7 +226,7 @@ fn say(global: &Global, done: &serde_json::Value, sentence: &str) -> Result<(), 
 
 /// Prints lines on standard output. Whoever reads them may have seen enough (`| head`): that is no
 /// failure, and `println!` would panic.
-fn print(lines: &str) -> Result<(), Exit> {
+fn print(lines: impl Display) -> Result<(), Exit> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{lines}").and_then(|()| out.flush());
     match written {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::context::{Context, Intent, context};
 use super::table::{list, table};
-use super::{Global, print_json, say};
+use super::{Global, print, print_json, say};
 use crate::error::Exit;
 use crate::manage::describe::{ResourceDescription, ScopeDescription};
 use crate::manage::resources::ResourceView;
@@ -69,6 +69,6 @@ fn show(global: &Global, resources: &[ResourceView]) -> Result<(), Exit> {
         vec![resource.id.clone(), list(&names), resource.updated_at.clone()]
     };
     let rows: Vec<_> = resources.iter().map(row).collect();
-    println!("{}", table(&["RESOURCE", "SCOPES", "CHANGED"], &rows));
+    print(table(&["RESOURCE", "SCOPES", "CHANGED"], &rows))?;
     Ok(())
 }

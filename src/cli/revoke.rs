@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
-use super::{Global, print_json};
+use super::{Global, print, print_json};
 use crate::domain::when::When;
 use crate::error::Exit;
 use crate::manage::revoke::{RevocationView, What};
@@ -55,7 +55,7 @@ impl Revoke {
         if global.json {
             return print_json(&view);
         }
-        println!("{}", sentence(&view));
+        print(sentence(&view))?;
         Ok(())
     }
 }

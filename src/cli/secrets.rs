@@ -8,7 +8,7 @@ use serde_json::json;
 use super::context::{Context, Intent, context};
 use super::keys::exposure;
 use super::table::table;
-use super::{Global, print_json, say};
+use super::{Global, print, print_json, say};
 use crate::error::Exit;
 use crate::manage::emergency::SecretCompromiseView;
 use crate::manage::root_secrets::{LostSecretView, RootSecretView};
@@ -140,7 +140,7 @@ fn list(global: &Global, secrets: &[RootSecretView]) -> Result<(), Exit> {
         vec![one.id.to_string(), state, one.keys.to_string(), one.client_secrets.to_string()]
     };
     let rows: Vec<_> = secrets.iter().map(row).collect();
-    println!("{}", table(&["ID", "STATE", "KEYS UNDER IT", "CLIENT SECRETS UNDER IT"], &rows));
+    print(table(&["ID", "STATE", "KEYS UNDER IT", "CLIENT SECRETS UNDER IT"], &rows))?;
     Ok(())
 }
 
@@ -167,29 +167,29 @@ fn compromised(global: &Global, view: &SecretCompromiseView, dry_run: bool) -> R
         return print_json(view);
     }
     let verb = if dry_run { "would be" } else { "are" };
-    println!(
+    print(format_args!(
         "{} signing keys {verb} declared stolen, {} client secrets {verb} gone",
         view.keys.compromised.len(),
         view.client_secrets
-    );
+    ))?;
     for kid in &view.keys.compromised {
-        println!("  {kid}");
+        print(format_args!("  {kid}"))?;
     }
     if !view.clients_without_secret.is_empty() {
-        println!(
+        print(format_args!(
             "\nThese clients have no secret left; each needs `jeton client rotate-secret`:\n  {}",
             view.clients_without_secret.join("\n  ")
-        );
+        ))?;
     }
     if !view.clients_with_chosen_secret.is_empty() {
-        println!(
+        print(format_args!(
             "\nThese keep a secret that a person chose; whoever has the stolen secret and a copy of \
              the database can guess at it, so give them a new one:\n  {}",
             view.clients_with_chosen_secret.join("\n  ")
-        );
+        ))?;
     }
     if !dry_run {
-        println!("\n{}", exposure(&view.keys));
+        print(format_args!("\n{}", exposure(&view.keys)))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Global, dev, settings};
+use super::{Global, dev, print, settings};
 use crate::app::{self, ApplySource, Running, Setup};
 use crate::clock::Clock;
 use crate::config::{DatabaseUrl, Settings};
@@ -119,7 +119,7 @@ impl Serve {
             })?;
         }
         if self.dev {
-            println!("{}", dev::welcome(running, data_dir));
+            print(dev::welcome(running, data_dir))?;
         }
         Ok(())
     }

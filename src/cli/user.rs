@@ -152,8 +152,8 @@ fn show_password(global: &Global, new: &NewPassword) -> Result<(), Exit> {
     }
     print(&format!("username  {}\nsubject   {}", new.username, new.subject))?;
     if let Some(password) = &new.password {
-        println!("password  {}", password.expose());
-        println!("\nThe password is shown this once; only a hash of it is kept.");
+        print(format_args!("password  {}", password.expose()))?;
+        print("\nThe password is shown this once; only a hash of it is kept.")?;
     }
     Ok(())
 }
