@@ -125,12 +125,17 @@ async fn a_megabyte_of_bodies_is_taken_from_one_connection_before_any_is_answere
     let app = secured("header_timeout = \"1s\"\nkeep_alive = \"2s\"\n").await;
     let fields = [b"\x83\x87\x44\x0d/oauth2/token\x41\x01x\x5f\x21", FORM.1.as_bytes()].concat();
     let part = [b'a'; 16_000];
-    let mut many = Vec::new();
-    for number in 0..70 {
-        many.extend(frame(HEADERS, END_HEADERS, 2 * number + 1, &fields));
-        many.extend(frame(DATA, 0, 2 * number + 1, &part));
-    }
-    assert_eq!(farewell(&provoke(&app, &many).await), FLOW_CONTROL_ERROR);
+    let begun = |number: u32| {
+        let stream = 2 * number + 1;
+        [frame(HEADERS, END_HEADERS, stream, &fields), frame(DATA, 0, stream, &part)].concat()
+    };
+    let mut stream = connect(&app.public(), HTTP2).await;
+    stream.write_all(&greeting()).await.unwrap();
+    stream.write_all(&(0..60).flat_map(begun).collect::<Vec<_>>()).await.unwrap();
+    // All of that was read by now, and none of it makes room.
+    sleep(Duration::from_secs(2)).await;
+    stream.write_all(&(60..70).flat_map(begun).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(farewell(&frames(&closed(&mut stream).await)), FLOW_CONTROL_ERROR);
     still_serves(&app).await;
 }
 
