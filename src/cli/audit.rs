@@ -73,7 +73,7 @@ fn show(global: &Global, events: &[EventView]) -> Result<(), Exit> {
         let lines: Result<Vec<_>, _> = events.iter().map(serde_json::to_string).collect();
         let lines = lines.map_err(|error| Exit::Failed(error.to_string()))?;
         // No event is no line, not an empty one.
-        return if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) };
+        return if lines.is_empty() { Ok(()) } else { print(lines.join("\n")) };
     }
     let row = |event: &EventView| {
         let concerned = [&event.client, &event.resource, &event.kid];
@@ -92,5 +92,5 @@ fn show(global: &Global, events: &[EventView]) -> Result<(), Exit> {
     };
     let rows: Vec<_> = events.iter().map(row).collect();
     let head = ["AT", "ACTION", "ACTOR", "CONCERNS", "REASON", "REQUEST", "DETAIL"];
-    print(&table(&head, &rows))
+    print(table(&head, &rows))
 }

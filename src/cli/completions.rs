@@ -17,6 +17,6 @@ impl Completions {
         // The library writes straight to where it is told and panics when that breaks off.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "jeton", &mut script);
-        print(&String::from_utf8_lossy(&script))
+        print(String::from_utf8_lossy(&script))
     }
 }

@@ -105,5 +105,5 @@ fn show(global: &Global, found: &[Setting]) -> Result<(), Exit> {
         vec![one.key.clone(), value, source]
     };
     let rows: Vec<_> = found.iter().map(row).collect();
-    print(&table(&["SETTING", "VALUE", "FROM"], &rows))
+    print(table(&["SETTING", "VALUE", "FROM"], &rows))
 }

@@ -17,7 +17,7 @@ pub(super) fn show(global: &Global, findings: &[Finding]) -> Result<(), Exit> {
             let (sign, what) = (one.verdict.sign(), plain(&one.what));
             format!("{sign} {:<width$}  {what}{remedy}", one.check)
         };
-        print(&findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
+        print(findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
     }
     match finding::failed(findings) {
         0 => Ok(()),

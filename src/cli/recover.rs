@@ -31,7 +31,7 @@ impl Recover {
             Some(since) => desk.recover(since.resolve(now), now, self.dry_run).await?,
             None => desk.close_recovery(now).await?,
         };
-        if global.json { print_json(&view) } else { print(&sentence(&view)) }
+        if global.json { print_json(&view) } else { print(sentence(&view)) }
     }
 }
 

@@ -88,7 +88,7 @@ impl Sessions {
             Self::Show { id } => print_json(&desk.session(id, now).await?),
             Self::Revoke(Revoke { filter, dry_run }) => {
                 let ended = desk.revoke_sessions(&filter.resolve(now), now, dry_run).await?;
-                if global.json { print_json(&ended) } else { print(&sentence(&ended)) }
+                if global.json { print_json(&ended) } else { print(sentence(&ended)) }
             }
         }
     }
@@ -148,7 +148,7 @@ fn show(global: &Global, found: &SessionsView) -> Result<(), Exit> {
         "NETWORK",
         "USER AGENT",
     ];
-    print(&table(&head, &rows))?;
+    print(table(&head, &rows))?;
     if found.more {
         note(&format!(
             "these are the latest {}; there are more: narrow it down, or say --limit",

@@ -113,7 +113,7 @@ fn inspect(global: &Global, text: &str) -> Result<(), Exit> {
     let header: String = view.header.iter().map(|(name, value)| line(name, value, None)).collect();
     let claims = view.claims.iter().map(|(name, value)| line(name, value, time(name)));
     let claims: String = claims.collect();
-    print(&format!(
+    print(format!(
         "NOT VERIFIED: whoever likes can write such a token; `jeton token explain` checks it.\n\n\
          header\n{header}\nclaims\n{claims}\nsignature of {} bytes, not verified",
         view.signature_bytes

@@ -150,7 +150,7 @@ fn show_password(global: &Global, new: &NewPassword) -> Result<(), Exit> {
     if global.json {
         return print_json(new);
     }
-    print(&format!("username  {}\nsubject   {}", new.username, new.subject))?;
+    print(format!("username  {}\nsubject   {}", new.username, new.subject))?;
     if let Some(password) = &new.password {
         print(format_args!("password  {}", password.expose()))?;
         print("\nThe password is shown this once; only a hash of it is kept.")?;
@@ -177,5 +177,5 @@ fn show(global: &Global, users: &[UserView]) -> Result<(), Exit> {
         ]
     };
     let rows: Vec<_> = users.iter().map(row).collect();
-    print(&table(&["USERNAME", "SUBJECT", "STATE", "LAST SIGN-IN", "LIVE SESSIONS"], &rows))
+    print(table(&["USERNAME", "SUBJECT", "STATE", "LAST SIGN-IN", "LIVE SESSIONS"], &rows))
 }

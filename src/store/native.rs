@@ -23,7 +23,8 @@ statements! {
     HURRY_POSTGRES on Postgres =
         "select set_config('statement_timeout', '4500ms', true),
                 set_config('lock_timeout', '1500ms', true),
-                set_config('enable_seqscan', 'off', true)";
+                set_config('enable_seqscan', 'off', true),
+                set_config('jit', 'off', true)";
     LOCK_TIMEOUT_POSTGRES on Postgres =
         "select set_config('lock_timeout', '3s', true)";
 }
@@ -64,7 +65,7 @@ pub(super) async fn take_time(tx: &mut Tx) -> Result<(), StoreError> {
 /// Gives this transaction the limits that a connection of our own has from its start; a pooler does
 /// not hand those on.
 pub(super) async fn hurry(tx: &mut Tx) -> Result<(), StoreError> {
-    tx.all::<(String, String, String)>(&HURRY_POSTGRES, args![]).await.map(drop)
+    tx.all::<(String, String, String, String)>(&HURRY_POSTGRES, args![]).await.map(drop)
 }
 
 /// Lets this transaction wait at most three seconds for a lock: a migration that queues behind a

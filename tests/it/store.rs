@@ -62,6 +62,24 @@ async fn every_statement_prepares_on_its_databases() {
     assert!(db.prepare(&wrong).await.is_err());
 }
 
+/// A plan without an index looks so expensive then that Postgres would compile it: 150 ms of CPU for the
+/// poll, every second, on every replica.
+#[actix_web::test]
+async fn postgres_looks_rows_up_by_an_index_and_compiles_no_statement() {
+    let database = TestDatabase::new();
+    if !database.is_postgres() {
+        return println!("there is nothing of it in SQLite");
+    }
+    let db = desk(&database).await.db;
+    let settings = jeton::store::Statement {
+        name: "SETTINGS",
+        on: jeton::store::On::Postgres,
+        sql: "select current_setting('enable_seqscan'), current_setting('jit')",
+    };
+    let found = db.write(async |tx| tx.all::<(String, String)>(&settings, &[]).await).await;
+    assert_eq!(found.unwrap(), [("off".to_owned(), "off".to_owned())]);
+}
+
 #[actix_web::test]
 async fn a_client_comes_back_as_it_was_put_and_a_put_never_switches_it_on() {
     let database = TestDatabase::new();
