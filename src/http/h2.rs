@@ -4,8 +4,9 @@
 //! 16 MB of headers on each, and offers no way to say otherwise. So we drive `h2` ourselves, and hand
 //! each request to the same application that HTTP/1 goes to.
 //!
-//! What one connection can make us hold: [`STREAMS`] requests with [`HEADERS`] each, and [`BODIES`]. Whoever takes requests back faster than they are looked at, or never ends a head, is cut off
-//! by `h2` itself; whoever has no request in hand for too long by [`Connections`](super::Connections).
+//! What one connection can make us hold: [`STREAMS`] requests with [`HEADERS`] each, and [`BODIES`]. Whoever
+//! takes requests back faster than they are looked at, or never ends a head, is cut off by `h2` itself;
+//! whoever has no request in hand for too long by [`Connections`](super::Connections).
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
