@@ -91,7 +91,7 @@ impl Desk {
         let fresh = self.prepare(&stored, &stolen, now).await?;
         self.db
             .write(async |tx| {
-                let stored = rows::lock(tx).await?;
+                let stored = self.lock_keys(tx).await?;
                 if let Some(why) = why {
                     let event = Event::new(Action::KeyCompromised, &self.actor, now);
                     let detail = json!({ "why": why });
@@ -156,7 +156,7 @@ impl Desk {
         fresh: &Fresh,
         now: Time,
     ) -> Result<Vec<String>, StoreError> {
-        let stored = rows::lock(tx).await?;
+        let stored = self.lock_keys(tx).await?;
         versions::bump(tx, Part::Directory).await?;
         // As they are under the lock: what was sealed under it a moment ago counts, too.
         let stolen = sealed_under(&stored, id);
@@ -185,7 +185,7 @@ impl Desk {
         let fresh = self.prepare(&stored, kids, now).await?;
         self.db
             .write(async |tx| {
-                let stored = rows::lock(tx).await?;
+                let stored = self.lock_keys(tx).await?;
                 let acts = self.take_out(tx, &stored, kids, &fresh, now).await?;
                 revocations::append(tx, &acts).await
             })
@@ -272,9 +272,10 @@ impl Desk {
             let moved = self
                 .db
                 .write(async |tx| {
-                    let stored = rows::lock(tx).await?;
+                    let stored = self.lock_keys(tx).await?;
                     let row = stored.iter().find(|row| row.key.kid == *kid);
-                    match row.filter(|row| row.material.secret_id == old.0) {
+                    let row = row.filter(|row| row.material.secret_id == old.0);
+                    match row.filter(|_| self.secrets.now().current().0 == current) {
                         Some(row) => self.reseal_row(tx, row, now).await,
                         None => Ok(false),
                     }

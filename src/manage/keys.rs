@@ -125,7 +125,7 @@ impl Desk {
         let done = self
             .db
             .write(async |tx| {
-                let rows = rows::lock(tx).await?;
+                let rows = self.lock_keys(tx).await?;
                 let steps = schedule::plan(&self.proven(&rows), &self.policy, now, certain);
                 self.carry_out(tx, &rows, steps, &fresh, now).await
             })
@@ -141,7 +141,7 @@ impl Desk {
     ) -> Result<Vec<KeyView>, ManageError> {
         self.db
             .write(async |tx| {
-                let rows = rows::lock(tx).await?;
+                let rows = self.lock_keys(tx).await?;
                 let proven = self.proven(&rows);
                 let steps =
                     match schedule::rotate(&proven, &self.policy, algorithm, now, self.trusted) {
@@ -160,7 +160,7 @@ impl Desk {
         let found = self
             .db
             .write(async |tx| {
-                let rows = rows::lock(tx).await?;
+                let rows = self.lock_keys(tx).await?;
                 let amended = self.amend(tx, &rows, kid, |row| row.key.held = held).await?;
                 if !amended {
                     return Ok(false);
@@ -195,7 +195,7 @@ impl Desk {
         fresh.insert((algorithm, epoch), private);
         self.db
             .write(async |tx| {
-                let rows = rows::lock(tx).await?;
+                let rows = self.lock_keys(tx).await?;
                 let proven = self.proven(&rows);
                 let (_, steps) = schedule::joining(&proven, &self.policy, algorithm, now);
                 let done = self.carry_out(tx, &rows, steps, &fresh, now).await?;

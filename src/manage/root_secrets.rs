@@ -8,8 +8,10 @@ use serde_json::json;
 use super::emergency::without_secret;
 use super::{Desk, ManageError, shown};
 use crate::domain::Time;
+use crate::domain::signing_key::KeyRow;
 use crate::secret::{SecretId, file};
 use crate::store::audit::{self, Action, Event};
+use crate::store::root_secrets::Retired;
 use crate::store::versions::{self, Part};
 use crate::store::{StoreError, Tx, instance, keys, root_secrets, secrets};
 
@@ -133,10 +135,22 @@ impl Desk {
 
     /// Learns which root secrets are known to be stolen, as a server does when it loads keys.
     pub async fn learn_of_thefts(&self) -> Result<(), StoreError> {
-        let known = root_secrets::load(&self.db).await?;
+        self.distrust_stolen(&root_secrets::load(&self.db).await?);
+        Ok(())
+    }
+
+    /// Takes the lock on the keys, and returns them. Whoever holds it knows of every theft: a replica
+    /// that has not polled since one was declared, and whose file still has that secret in front, would
+    /// otherwise seal under it what was sealed anew a moment ago.
+    pub(super) async fn lock_keys(&self, tx: &mut Tx) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = keys::lock(tx).await?;
+        self.distrust_stolen(&root_secrets::load_in(tx).await?);
+        Ok(rows)
+    }
+
+    fn distrust_stolen(&self, known: &[Retired]) {
         let stolen = known.iter().filter(|one| one.compromised_at.is_some()).map(|one| one.id);
         self.secrets.distrust(&stolen.collect::<Vec<_>>());
-        Ok(())
     }
 
     /// Gives up what only a lost root secret opens: it cannot be told from what somebody planted, and as
@@ -180,7 +194,7 @@ impl Desk {
         id: SecretId,
         now: Time,
     ) -> Result<(u64, u64), StoreError> {
-        keys::lock(tx).await?;
+        self.lock_keys(tx).await?;
         versions::bump(tx, Part::Directory).await?;
         let gone = (keys::delete_under(tx, id).await?, secrets::delete_under(tx, id).await?);
         root_secrets::dropped(tx, id, now).await?;
@@ -222,7 +236,7 @@ impl Desk {
         let dropped = self
             .db
             .write(async |tx| {
-                let keys = keys::lock(tx).await?;
+                let keys = self.lock_keys(tx).await?;
                 versions::bump(tx, Part::Directory).await?;
                 let stored = secrets::load_in(tx).await?;
                 if keys.iter().any(|row| row.material.secret_id == id.0)

@@ -56,6 +56,12 @@ pub async fn load(db: &Db) -> Result<Vec<Retired>, StoreError> {
     Ok(rows.into_iter().map(Retired::from).collect())
 }
 
+/// The same, as seen by a transaction.
+pub async fn load_in(tx: &mut Tx) -> Result<Vec<Retired>, StoreError> {
+    let rows: Vec<Row> = tx.all(&ROOT_SECRETS, args![]).await?;
+    Ok(rows.into_iter().map(Retired::from).collect())
+}
+
 /// Takes an id for a new root secret; false if it is taken.
 pub async fn take(tx: &mut Tx, id: SecretId, at: Time) -> Result<bool, StoreError> {
     Ok(tx.run(&ROOT_SECRET_TAKE, args![i64::from(id.0), at.micros()]).await? == 1)

@@ -216,6 +216,28 @@ async fn files_that_differ_between_replicas_move_nothing_to_and_fro() {
 }
 
 #[actix_web::test]
+async fn a_replica_that_has_not_heard_of_a_theft_seals_nothing_under_what_was_stolen() {
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    let now = crate::support::app::START;
+    desk.maintain(now, true).await.unwrap();
+    let file = path(&database);
+    file::add(&file, SecretId(2)).unwrap();
+    let lagging = fs::read_to_string(&file).unwrap();
+    file::promote(&file, SecretId(2)).unwrap();
+    assert!(desk.secrets.reread().unwrap());
+    desk.compromise_secret(SecretId(1), now, false).await.unwrap();
+    // Its file has 1 in front, and it has polled nothing yet.
+    fs::write(&file, lagging).unwrap();
+    let other = crate::support::desk::desk_with(&database, database.open().await);
+    assert_eq!(other.secrets.now().current(), SecretId(1));
+    assert_eq!(other.reseal(now).await.unwrap(), 0);
+    other.maintain(now + Duration::from_secs(40 * 86_400), true).await.unwrap();
+    let under = "select distinct secret_id from signing_keys";
+    assert_eq!(database.sql(under), ["2"], "nothing goes under the stolen one");
+}
+
+#[actix_web::test]
 async fn a_database_that_forgets_a_theft_is_told_again() {
     let app = App::start().await;
     let token = app.access_token("app", "").await;
