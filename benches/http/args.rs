@@ -51,7 +51,7 @@ impl Args {
     }
 
     fn measuring(words: Vec<String>, quick: bool) -> Self {
-        let (measure, warm, rounds) = if quick { (1000, 300, 1) } else { (2500, 500, 3) };
+        let (measure, warm, rounds) = if quick { (1000, 300, 1) } else { (1500, 400, 6) };
         Self {
             words,
             quick,

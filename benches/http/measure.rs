@@ -1,5 +1,5 @@
-//! Takes turns between the subjects of a case: A, B, A, B, …, so that whatever else the machine does
-//! in these minutes falls on all of them.
+//! Takes turns between the subjects of a case: A, B, B, A, …, so that whatever else the machine does
+//! in these minutes falls on all of them, and a machine that becomes faster or slower on none.
 
 use std::net::SocketAddr;
 
@@ -77,9 +77,16 @@ impl Measured {
         !self.rounds.iter().any(Figures::is_calm)
     }
 
-    /// The share of another's rate that was reached.
+    /// The share of another's rate that was reached: the median of the rounds' own shares, since a
+    /// minute later the machine may be another.
     pub fn share_of(&self, other: &Measured) -> f64 {
-        self.median().rate / other.median().rate
+        let rounds = self.rounds.iter().zip(&other.rounds);
+        let calm = rounds.clone().filter(|(one, other)| one.is_calm() && other.is_calm());
+        let share = |(one, other): (&Figures, &Figures)| one.rate / other.rate;
+        if calm.clone().next().is_some() {
+            return median(calm.map(share));
+        }
+        median(rounds.map(share))
     }
 }
 
@@ -96,7 +103,11 @@ pub fn measure(case: &str, subjects: &[Subject], args: &Args, postmaster: u32) -
     let new = |subject: &Subject| Measured { label: subject.label, rounds: Vec::new() };
     let mut all: Vec<_> = subjects.iter().map(new).collect();
     for round in 1..=args.rounds {
-        for (subject, measured) in subjects.iter().zip(&mut all) {
+        let mut turns: Vec<_> = subjects.iter().zip(&mut all).collect();
+        if round % 2 == 0 {
+            turns.reverse();
+        }
+        for (subject, measured) in turns {
             eprint!("{case}, {}, round {round} of {}: ", subject.label, args.rounds);
             measured.rounds.push(turn(subject, args, postmaster));
         }
