@@ -149,6 +149,7 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let outcome = actix_web::rt::System::new().block_on(run(cli));
+    telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {

@@ -5,6 +5,7 @@ mod metrics;
 mod stderr;
 
 pub use metrics::{Act, Held, InFlight, Measures, Metrics};
+pub use stderr::flush;
 
 use std::io::IsTerminal;
 

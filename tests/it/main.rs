@@ -35,6 +35,7 @@ mod introspection;
 mod introspection_signed;
 mod keys;
 mod limits;
+mod log;
 mod migrations;
 mod mirror;
 mod modes;

@@ -15,13 +15,14 @@ pub use requests::InFlight;
 
 use std::time::Duration;
 
-use prometheus::{Encoder, Error, Registry, TextEncoder};
+use prometheus::{Encoder, Error, IntCounter, Registry, TextEncoder};
 
 use self::held::Replica;
 use self::keys::Keys;
 use self::make::Maker;
 use self::requests::Requests;
 use self::tls::Tls;
+use super::stderr;
 use crate::domain::{Decision, Spent, Time};
 
 /// The metrics of one server.
@@ -31,6 +32,7 @@ pub struct Metrics {
     requests: Requests,
     keys: Keys,
     replica: Replica,
+    lines_dropped: IntCounter,
     /// What its database is to be measured by.
     pub database: Measures,
     /// The certificate.
@@ -54,6 +56,10 @@ impl Metrics {
             requests: Requests::new(&make)?,
             keys: Keys::new(&make, classes)?,
             replica: Replica::new(&make)?,
+            lines_dropped: make.counter(
+                "jeton_log_lines_dropped_total",
+                "Lines of the log that were given up, because whoever reads it was too slow.",
+            )?,
             database: Measures::new(&make, classes)?,
             tls: Tls::new(&registry)?,
             registry,
@@ -62,6 +68,7 @@ impl Metrics {
 
     /// The text of a scrape.
     pub fn render(&self) -> Vec<u8> {
+        self.lines_dropped.inc_by(stderr::dropped());
         let mut text = Vec::new();
         // Writing to memory cannot fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);

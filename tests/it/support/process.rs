@@ -70,8 +70,9 @@ impl Process {
         }
     }
 
-    /// Everything it has said so far.
+    /// Everything it has said so far: its lines come together for two milliseconds before they are written.
     pub fn said(&self) -> String {
+        std::thread::sleep(Duration::from_millis(50));
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
