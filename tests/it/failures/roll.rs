@@ -11,7 +11,6 @@ use super::report::Report;
 use super::world::{World, directory, start};
 use super::{has_server, rounds};
 use crate::support::balancer::{Balancer, Place};
-use crate::support::database::loses_races;
 use crate::support::http::Kept;
 use crate::support::replica::Replica;
 use crate::support::{Answer, SECRET, TestDatabase, basic};
@@ -177,12 +176,6 @@ async fn keep_asking(mut caller: Caller, report: Report, stop: Rc<Cell<bool>>) -
 #[actix_web::test]
 async fn all_replicas_are_replaced_under_load_and_no_request_fails() {
     if !has_server("9. all replicas are replaced under load") {
-        return;
-    }
-    if loses_races() {
-        // While others write as many rows of one page as here, the first poll of a replica that starts may
-        // lose until it gives up, and the replica with it: a known flaw, see docs/testing.md.
-        println!("9. all replicas are replaced under load: not on a serializable database");
         return;
     }
     let report = Report::of("9. all replicas are replaced, one after the other, behind HAProxy");
