@@ -6,7 +6,7 @@ CARGO_HOME ?= $(HOME)/.cargo
 export PATH := $(PATH):$(CARGO_HOME)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test surroundings manifests faults bench lint fmt doc interop fmt-check clippy \
+.PHONY: help run test surroundings traces manifests faults bench lint fmt doc interop fmt-check clippy \
 	setup-build setup-test setup-bench setup-ci
 
 help: ## Show this list
@@ -24,6 +24,8 @@ test: setup-test ## Run the whole test suite on SQLite and on Postgres, and chec
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
 	@$(MAKE) --no-print-directory surroundings
+	@echo "== traces =="
+	@$(MAKE) --no-print-directory traces
 	@echo "== manifests =="
 	@tests/deploy/run
 
@@ -38,6 +40,9 @@ surroundings: setup-test ## Run a few telling tests through PgBouncer, and on a 
 	@tests/postgres pooled cargo test --test it -- $(SURROUNDED)
 	@echo "== on a serializable Postgres =="
 	@tests/postgres serializable cargo test --test it -- $(SURROUNDED)
+
+traces: setup-test ## Build with the feature `otlp`, and hold what it tells a collector to the requests it is about
+	@cargo test --features otlp --test it -- traces:: architecture:: config::
 
 manifests: setup-test ## Check the manifests alone: render, validate, and start what they describe
 	@cargo build --quiet
@@ -69,8 +74,10 @@ interop: setup-ci ## Check tokens with other people's verifiers
 fmt-check:
 	@cargo fmt --check
 
+# Twice: either build has code that the other lacks.
 clippy: setup-build
 	@cargo clippy --all-targets -- -D warnings
+	@cargo clippy --all-targets --features otlp -- -D warnings
 
 setup-build setup-test setup-bench setup-ci: setup-%:
 	@tests/setup $*

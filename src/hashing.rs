@@ -9,6 +9,7 @@ use std::sync::Arc;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
 /// So many wait for each that runs.
@@ -145,7 +146,7 @@ impl Hashing {
             let _permit = permit;
             work()
         });
-        done.await.map_err(|_| HashError::Broken)?
+        done.instrument(tracing::trace_span!("hash")).await.map_err(|_| HashError::Broken)?
     }
 }
 

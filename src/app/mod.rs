@@ -262,6 +262,7 @@ fn shared(
         health: Arc::clone(health),
         proxies: Proxies::new(settings.server.trusted_proxies.clone()),
         tls: settings.server.tls.is_some(),
+        traced: settings.traces.is_some(),
         self_check: self_check.clone(),
         metadata: ArcSwapOption::empty(),
         paths: http::public_paths(&desk.issuer),

@@ -41,7 +41,9 @@ impl Serve {
         // The guard removes the ephemeral database when the server has stopped.
         let (global, _guard) = self.place(global)?;
         let settings = self.settings(&global)?;
-        telemetry::start_log(&settings.log).map_err(Exit::Refused)?;
+        let traces = telemetry::start(&settings.log, settings.traces.as_ref());
+        // The last of them are sent when this goes.
+        let _traces = traces.map_err(Exit::Refused)?;
         no_core_dumps();
         let setup = self.setup(&settings, &global.data_dir)?;
         let mut signals = Signals::new()?;

@@ -144,6 +144,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The log.
     pub log: Log,
+    /// The collector of traces, if they are collected.
+    pub traces: Option<Url>,
 }
 
 /// Listeners and draining.
@@ -254,13 +256,8 @@ impl Settings {
         let introspection_cache = u64::from(reader.number("introspection.cache")) << 20;
         let clients_max_staleness = reader.duration("clients.max_staleness");
         let limits = Limits::read(&mut reader);
-        let log = Log {
-            format: match reader.choice("log.format", &["text", "json"]).as_str() {
-                "json" => LogFormat::Json,
-                _ => LogFormat::Text,
-            },
-            level: reader.text("log.level"),
-        };
+        let log = Log::read(&mut reader);
+        let traces = reader.optional("traces.endpoint", collector);
         let settings = Self {
             issuer,
             server,
@@ -276,11 +273,30 @@ impl Settings {
             clients_max_staleness,
             limits,
             log,
+            traces,
         };
         let found = reader.finish(|problems| check::whole(&settings, problems))?;
         let found = show::effective(&settings, found);
         Ok((settings, found))
     }
+}
+
+/// Where traces go.
+fn collector(text: &str) -> Result<Url, String> {
+    if !cfg!(feature = "otlp") {
+        return Err(
+            "this binary was built without traces; build it with `--features otlp`".to_owned()
+        );
+    }
+    let url = Url::parse(text).ok().filter(|url| {
+        let bare = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && bare && url.username().is_empty()
+    });
+    // Whoever needs a password puts it into OTEL_EXPORTER_OTLP_HEADERS: settings are shown.
+    url.filter(|url| url.password().is_none()).ok_or_else(|| {
+        "write an http or https URL without a user and a query, such as http://localhost:4318"
+            .to_owned()
+    })
 }
 
 fn refresh(reader: &mut Reader) -> RefreshRules {
@@ -293,6 +309,18 @@ fn refresh(reader: &mut Reader) -> RefreshRules {
         window: reader.duration("refresh.window"),
         heal: reader.flag("refresh.heal"),
         announce: reader.flag("refresh.announce"),
+    }
+}
+
+impl Log {
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            format: match reader.choice("log.format", &["text", "json"]).as_str() {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            level: reader.text("log.level"),
+        }
     }
 }
 

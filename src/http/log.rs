@@ -14,11 +14,12 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tracing::Level;
+use tracing::{Instrument, Level, Span};
 
 use super::connections::InHand;
-use super::{Shared, answer};
+use super::{Shared, answer, trace};
 use crate::domain::{Decision, Inactive, Network, Reason, RequestId, Spent, Verdict};
+use crate::telemetry;
 
 /// Where we speak TLS ourselves, browsers shall not come without it for a year (RFC 6797). Behind a proxy
 /// it is the proxy's word: what else is served under that name only its operator knows. For the same
@@ -38,7 +39,7 @@ impl Default for SelfCheck {
 
 impl SelfCheck {
     /// Whether a request is one of our own.
-    fn made(&self, request: &HttpRequest) -> bool {
+    pub(super) fn made(&self, request: &HttpRequest) -> bool {
         let agent = request.headers().get(USER_AGENT);
         agent.is_some_and(|agent| crate::secret::same(agent.as_bytes(), self.0.as_bytes()))
     }
@@ -59,10 +60,15 @@ pub async fn observe(
     let shared = request.app_data::<Data<Shared>>().cloned();
     let Some(shared) = shared else { return next.call(request).await };
     let _in_flight = shared.metrics.in_flight();
+    // Neither is ever the caller's own text: labels and fields come from closed sets.
+    let route = shared.paths.iter().find(|path| *path == request.path());
+    let route = route.map_or("none", String::as_str);
+    let method = known_method(request.method().as_str());
+    let span = trace::begin(request.request(), &shared, id, (method, route));
 
     let mut response = match refused_unread(request.request(), &shared) {
         Some(refused) => request.into_response(refused),
-        None => next.call(request).await?,
+        None => next.call(request).instrument(span.clone()).await?,
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
@@ -80,17 +86,14 @@ pub async fn observe(
     in_hand.closing(response.request().version(), !keep_alive);
     let request = response.request();
     let took = started.elapsed();
-    // Neither is ever the caller's own text: labels and fields come from closed sets.
-    let route = shared.paths.iter().find(|path| *path == request.path());
-    let route = route.map_or("none", String::as_str);
-    let method = known_method(request.method().as_str());
     let status = response.status().as_u16();
+    trace::end(&span, request, status);
     shared.metrics.answered(method, route, status, took);
     if let Some(spent) = request.extensions().get::<Spent>() {
         shared.metrics.limited(spent);
     }
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    Line { id, method, route, status, micros }.write(request, &shared);
+    Line { id, span: &span, method, route, status, micros }.write(request, &shared);
     Ok(response)
 }
 
@@ -118,6 +121,7 @@ struct About<'a> {
 
 struct Line<'a> {
     id: RequestId,
+    span: &'a Span,
     method: &'static str,
     route: &'a str,
     status: u16,
@@ -126,7 +130,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn write(&self, request: &HttpRequest, shared: &Shared) {
-        let Line { id, method, route, status, micros } = self;
+        let Line { id, span, method, route, status, micros } = self;
         let extensions = request.extensions();
         let decision = extensions.get::<Decision>();
         // Verifiers fetch keys and metadata all day: the metric counts that, and a line for each
@@ -136,7 +140,8 @@ impl Line<'_> {
         if (quiet && !tracing::enabled!(Level::DEBUG)) || shared.self_check.made(request) {
             return;
         }
-        let trace = request.headers().get("traceparent").and_then(trace_id);
+        let callers = || request.headers().get("traceparent").and_then(trace_id);
+        let trace = telemetry::trace_id(span).or_else(callers);
         let (id, trace) = (id.as_str(), trace.as_deref());
         if quiet {
             tracing::debug!(request = id, trace, method, route, status, micros, "answered");
@@ -169,7 +174,7 @@ impl Line<'_> {
     }
 
     fn decided(&self, decision: &Decision, about: &About<'_>, network: impl tracing::Value) {
-        let Line { id, method, route, status, micros } = self;
+        let Line { id, method, route, status, micros, .. } = self;
         let About { trace, reason, budget, .. } = about;
         let id = id.as_str();
         let granted = decision.granted.as_ref();

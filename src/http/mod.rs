@@ -20,6 +20,7 @@ mod page;
 mod peer;
 mod revoke;
 mod token;
+mod trace;
 
 pub use connections::{Connection, Connections, attend};
 pub use h2::Http2;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub proxies: Proxies,
     /// Whether the public listener speaks TLS.
     pub tls: bool,
+    /// Whether requests are traced.
+    pub traced: bool,
     /// Marks our own requests to ourselves.
     pub self_check: SelfCheck,
     /// The metadata document and the directory it was made from.

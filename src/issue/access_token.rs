@@ -162,6 +162,7 @@ impl Service {
             text.extend_from_slice(offer.extra_claims.as_bytes());
             text.push(b'}');
         }
+        let _span = tracing::trace_span!("sign", kid = key.kid.as_str()).entered();
         let started = self.clock.tick();
         let token = signer.sign(TokenType::Access, &text).map_err(|_| unavailable())?;
         let took = self.clock.elapsed(started).as_micros();

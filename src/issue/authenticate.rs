@@ -53,6 +53,7 @@ impl Service {
         now: Time,
         decision: &mut Decision,
     ) -> Result<&'a Arc<Registered>, Refusal> {
+        let _span = tracing::trace_span!("authenticate").entered();
         let started = self.clock.tick();
         let (network, endpoint, name) = (caller.network, caller.endpoint, presented.name());
         // Only a registered name is taken down: an unregistered one may be a secret that stands in

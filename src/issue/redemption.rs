@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tokio::task::spawn_local;
+use tracing::Instrument;
 
 use super::ending::Ending;
 use super::{Service, away};
@@ -101,17 +102,20 @@ pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
     let (tools, longest_token) = (of.service.tools(), of.service.longest_token());
     let (client, subject, now) = (code.client.clone(), code.subject, of.now);
     let request_id = of.request_id;
-    let ending = spawn_local(async move {
-        let event = Event {
-            reason: Some(Reason::CodeUsed),
-            client: Some(&client),
-            request: Some(request_id.as_str()),
-            detail: json!({ "family": family, "subject": subject }),
-            ..Event::new(Action::FamilyRevoked, client.as_str(), now)
-        };
-        let why = Reason::CodeUsed.name();
-        tools.end(&Ending { family, why, event, longest_token }, now).await
-    });
+    let ending = spawn_local(
+        async move {
+            let event = Event {
+                reason: Some(Reason::CodeUsed),
+                client: Some(&client),
+                request: Some(request_id.as_str()),
+                detail: json!({ "family": family, "subject": subject }),
+                ..Event::new(Action::FamilyRevoked, client.as_str(), now)
+            };
+            let why = Reason::CodeUsed.name();
+            tools.end(&Ending { family, why, event, longest_token }, now).await
+        }
+        .in_current_span(),
+    );
     match ending.await {
         Ok(Ok(_)) => Reason::CodeUsed.into(),
         Ok(Err(error)) => away(&error),

@@ -1,5 +1,6 @@
 //! The refresh token grant (RFC 6749 §6), with resource indicators (RFC 8707 §2.2).
 
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::access_token::{Grant, Session, usual_resource, usual_scopes};
@@ -181,7 +182,7 @@ impl Service {
     /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
     /// a client cannot recover from.
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
-        let rotation = tokio::task::spawn_local(self.tools().rotate(ask));
+        let rotation = tokio::task::spawn_local(self.tools().rotate(ask).in_current_span());
         Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
     }
 

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::ending::Ending;
@@ -116,16 +117,19 @@ impl Service {
         let (tools, longest_token) = (self.tools(), self.longest_token());
         let (client, request_id, now) = (client.id.clone(), caller.request_id, self.clock.now());
         // A page that is left says good-bye and hangs up: the end must come all the same.
-        let ending = tokio::task::spawn_local(async move {
-            let event = Event {
-                client: Some(&client),
-                request: Some(request_id.as_str()),
-                detail: json!({ "family": family.id, "subject": family.subject }),
-                ..Event::new(Action::FamilyRevoked, client.as_str(), now)
-            };
-            let (family, why) = (family.id, End::Client.name());
-            tools.end(&Ending { family, why, event, longest_token }, now).await
-        });
+        let ending = tokio::task::spawn_local(
+            async move {
+                let event = Event {
+                    client: Some(&client),
+                    request: Some(request_id.as_str()),
+                    detail: json!({ "family": family.id, "subject": family.subject }),
+                    ..Event::new(Action::FamilyRevoked, client.as_str(), now)
+                };
+                let (family, why) = (family.id, End::Client.name());
+                tools.end(&Ending { family, why, event, longest_token }, now).await
+            }
+            .in_current_span(),
+        );
         let ended = ending.await.map_err(|_| Reason::DatabaseUnavailable)?;
         let ended = ended.map_err(|error| away(&error))?;
         decision.verdict = Some(if ended {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::domain::{ClientId, Family};
@@ -79,6 +80,7 @@ impl Rotator {
             spawn_local(turn.run(db.clone()));
         }
         // Were the other end gone, nobody could say how far it had come.
+        let outcome = outcome.instrument(tracing::trace_span!("rotate"));
         outcome.await.unwrap_or(Err(StoreError::Unknown))
     }
 

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use super::Mirror;
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ impl Writer {
     pub async fn write(&self, act: Revocation) -> Result<(), Reason> {
         let (done, outcome) = oneshot::channel();
         self.sender.try_send((act, done)).map_err(|_| Reason::Overloaded)?;
+        let outcome = outcome.instrument(tracing::trace_span!("write"));
         outcome.await.unwrap_or(Err(Reason::DatabaseUnavailable))
     }
 

@@ -1,6 +1,6 @@
 //! What `apply` last wrote, field by field.
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 
 statements! {

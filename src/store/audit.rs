@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{ClientId, Reason, ResourceId, Time};
 

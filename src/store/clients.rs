@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::db::args;
+use super::arg::args;
 use super::value::{
     claims, column, corrupt, parsed, readable, resources_json, scopes, scopes_json, texts,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::db::args;
+use super::arg::args;
 use super::value::column;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Challenge, ClientId, ResourceId, Scopes, Time};

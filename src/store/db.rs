@@ -6,16 +6,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::types::Json;
-use sqlx::{
-    Executor, FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction,
-};
+use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction};
 use tokio::time::timeout;
-use uuid::Uuid;
+use tracing::Instrument;
 
+use super::arg::{Arg, Row, bound};
 use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
 use super::open::{self, Open, Pooler};
@@ -32,101 +27,13 @@ pub const LONG: Duration = Duration::from_secs(600);
 /// How often a transaction that lost a race is tried again.
 const RETRIES: u64 = 8;
 
+/// The databases' names in traces.
+const POSTGRES: &str = "postgresql";
+const SQLITE: &str = "sqlite";
+
 /// A statement that is an act by itself is not tried again after so long: it may have waited for a
 /// row each time, and whoever asked waits too.
 const ENOUGH: Duration = Duration::from_secs(2);
-
-/// The closed set of values that cross the seam.
-#[derive(Debug, Clone, Copy)]
-pub enum Arg<'a> {
-    /// An integer, a time in microseconds.
-    Int(i64),
-    /// An integer that may be absent.
-    OptInt(Option<i64>),
-    /// A truth value.
-    Bool(bool),
-    /// Text.
-    Text(&'a str),
-    /// Text that may be absent.
-    OptText(Option<&'a str>),
-    /// Bytes.
-    Bytes(&'a [u8]),
-    /// Bytes that may be absent.
-    OptBytes(Option<&'a [u8]>),
-    /// A row id.
-    Id(Uuid),
-    /// A JSON document.
-    Json(&'a Value),
-    /// A JSON document that may be absent.
-    OptJson(Option<&'a Value>),
-    /// Row ids: an array on Postgres, on SQLite a JSON document.
-    Ids(&'a [Uuid]),
-    /// Integers, likewise.
-    Ints(&'a [i64]),
-    /// Texts, each of which may be absent, likewise.
-    Texts(&'a [Option<&'a str>]),
-}
-
-macro_rules! arg_from {
-    ($($from:ty => $variant:ident),* $(,)?) => {
-        $(impl<'a> From<$from> for Arg<'a> {
-            fn from(value: $from) -> Self { Arg::$variant(value) }
-        })*
-    };
-}
-arg_from!(i64 => Int, Option<i64> => OptInt, bool => Bool, &'a str => Text,
-    Option<&'a str> => OptText, &'a [u8] => Bytes, Option<&'a [u8]> => OptBytes, Uuid => Id,
-    &'a Value => Json, Option<&'a Value> => OptJson, &'a [Uuid] => Ids, &'a [i64] => Ints,
-    &'a [Option<&'a str>] => Texts);
-
-impl<'a> From<&'a String> for Arg<'a> {
-    fn from(text: &'a String) -> Self {
-        Arg::Text(text)
-    }
-}
-
-/// The arguments of one statement.
-macro_rules! args {
-    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($value)),*][..] };
-}
-pub(super) use args;
-
-/// A row of portable columns: whatever derives `FromRow` from them fits both databases.
-pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
-impl<T> Row for T where T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin
-{}
-
-macro_rules! bound {
-    ($on:ident $query:expr, $persistent:expr, $args:expr) => {
-        bound!($on $query.persistent($persistent), $args)
-    };
-    ($on:ident $query:expr, $args:expr) => {
-        $args.iter().fold($query, |query, arg| match *arg {
-            Arg::Int(v) => query.bind(v),
-            Arg::OptInt(v) => query.bind(v),
-            Arg::Bool(v) => query.bind(v),
-            Arg::Text(v) => query.bind(v),
-            Arg::OptText(v) => query.bind(v),
-            Arg::Bytes(v) => query.bind(v),
-            Arg::OptBytes(v) => query.bind(v),
-            Arg::Id(v) => query.bind(v),
-            Arg::Json(v) => query.bind(Json(v)),
-            Arg::OptJson(v) => query.bind(v.map(Json)),
-            Arg::Ids(v) => query.bind(list!($on v)),
-            Arg::Ints(v) => query.bind(list!($on v)),
-            Arg::Texts(v) => query.bind(list!($on v)),
-        })
-    };
-}
-
-macro_rules! list {
-    (Postgres $list:expr) => {
-        $list
-    };
-    (Sqlite $list:expr) => {
-        Json($list)
-    };
-}
 
 /// A database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -246,7 +153,10 @@ impl Db {
         let sql = statement.sql;
         Ok(match &self.pool {
             Pool::Postgres { pool, pooler: Pooler::None } => {
-                bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args).fetch_all(pool).await?
+                bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
+                    .fetch_all(pool)
+                    .instrument(statement.span(POSTGRES))
+                    .await?
             }
             Pool::Postgres { pool, pooler: Pooler::Transaction } => {
                 let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
@@ -255,7 +165,10 @@ impl Db {
                 rows
             }
             Pool::Sqlite { readers, .. } => {
-                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(readers).await?
+                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args)
+                    .fetch_all(readers)
+                    .instrument(statement.span(SQLITE))
+                    .await?
             }
         })
     }
@@ -289,7 +202,9 @@ impl Db {
     ) -> Result<T, StoreError> {
         for attempt in 0..RETRIES {
             let begun = self.measures.begin();
-            match ended(&begun, self.attempt(patience, &act).await) {
+            let span = tracing::trace_span!("transaction", otel.kind = "client");
+            let tried = self.attempt(patience, &act).instrument(span);
+            match ended(&begun, tried.await) {
                 Err(StoreError::Contended) => pause(attempt).await,
                 outcome => return outcome,
             }
@@ -345,6 +260,7 @@ impl Db {
                     Pool::Postgres { pool, pooler: Pooler::None } => {
                         bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
                             .fetch_all(pool)
+                            .instrument(statement.span(POSTGRES))
                             .await?
                     }
                     Pool::Postgres { pool, pooler: Pooler::Transaction } => {
@@ -357,6 +273,7 @@ impl Db {
                     Pool::Sqlite { writer, .. } => {
                         bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args)
                             .fetch_all(writer)
+                            .instrument(statement.span(SQLITE))
                             .await?
                     }
                 };
@@ -402,11 +319,13 @@ impl Tx {
             Tx::Postgres(tx, pooler) => {
                 bound!(Postgres sqlx::query::<Postgres>(sql), *pooler == Pooler::None, args)
                     .execute(&mut **tx)
+                    .instrument(statement.span(POSTGRES))
                     .await?
                     .rows_affected()
             }
             Tx::Sqlite(tx) => bound!(Sqlite sqlx::query::<Sqlite>(sql), args)
                 .execute(&mut **tx)
+                .instrument(statement.span(SQLITE))
                 .await?
                 .rows_affected(),
         })
@@ -423,10 +342,14 @@ impl Tx {
             Tx::Postgres(tx, pooler) => {
                 bound!(Postgres sqlx::query_as::<Postgres, T>(sql), *pooler == Pooler::None, args)
                     .fetch_all(&mut **tx)
+                    .instrument(statement.span(POSTGRES))
                     .await?
             }
             Tx::Sqlite(tx) => {
-                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args).fetch_all(&mut **tx).await?
+                bound!(Sqlite sqlx::query_as::<Sqlite, T>(sql), args)
+                    .fetch_all(&mut **tx)
+                    .instrument(statement.span(SQLITE))
+                    .await?
             }
         })
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::{Acquire, Executor, PgConnection, Row};
 use tokio::time::timeout;
 
+use super::arg::args;
 use super::audit::row_id;
-use super::db::args;
 use super::{Db, StoreError, statements};
 use crate::domain::Time;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::db::{Arg, args};
+use super::arg::{Arg, args};
 use super::value::{column, corrupt};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};

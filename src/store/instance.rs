@@ -1,6 +1,6 @@
 //! Whose database this is.
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::Time;
 

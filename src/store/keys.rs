@@ -1,6 +1,6 @@
 //! Rows of signing keys. What a row's bytes mean, and whether it proves itself, is for `keys/`.
 
-use super::db::args;
+use super::arg::args;
 use super::value::{column, corrupt, readable};
 use super::versions::{self, Part};
 use super::{Db, StoreError, Tx, statements};

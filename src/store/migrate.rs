@@ -1,7 +1,8 @@
 //! The schema's steps. A step runs in one transaction that first claims its number: of any number
 //! of processes that migrate at once, one applies each step and the others wait for it and go on.
 
-use super::db::{LONG, args};
+use super::arg::args;
+use super::db::LONG;
 use super::{Db, StoreError, Tx, native, statements};
 use crate::domain::Time;
 

@@ -6,6 +6,7 @@
 //! here, and a row that cannot be is named, never guessed at.
 
 pub mod applied;
+mod arg;
 pub mod audit;
 pub mod clients;
 pub mod codes;
@@ -33,6 +34,7 @@ pub use db::{Db, Tx};
 pub use error::StoreError;
 pub use failpoint::Fault;
 pub use open::{Open, Pooler};
+use tracing::Span;
 
 /// Which databases a statement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,19 @@ pub struct Statement {
     pub on: On,
     /// The text, with `$1`-style parameters.
     pub sql: &'static str,
+}
+
+impl Statement {
+    /// What it takes, for whoever collects traces. The text holds no values: those are parameters.
+    fn span(&self, database: &'static str) -> Span {
+        tracing::trace_span!(
+            "statement",
+            otel.kind = "client",
+            otel.name = self.name,
+            db.system.name = database,
+            db.query.text = self.sql,
+        )
+    }
 }
 
 /// Defines statements as constants and lists them all in `STATEMENTS`.

@@ -1,6 +1,6 @@
 //! The few statements for which the two databases have no common text.
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 use crate::clock::{Clock, Sample};
 use crate::domain::Time;

@@ -1,7 +1,7 @@
 //! The one question that a replica asks every second, in one round trip: what changed, what was
 //! revoked since, and what time is it.
 
-use super::db::args;
+use super::arg::args;
 use super::revocations::{Cursor, Placed};
 use super::versions::{Part, Version, Versions};
 use super::{Db, StoreError, statements};

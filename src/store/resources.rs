@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::types::Json;
 
-use super::db::args;
+use super::arg::args;
 use super::value::{claims, column, readable};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Invalid, Resource, ResourceId, Scope, ScopeDefinition, Time};

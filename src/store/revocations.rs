@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Revocation, Switched, Target, Time};
 

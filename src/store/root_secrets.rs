@@ -1,7 +1,7 @@
 //! What the database knows of root secrets: never the secrets, only which ids are taken or out of
 //! use.
 
-use super::db::args;
+use super::arg::args;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::Time;
 use crate::secret::SecretId;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::db::args;
+use super::arg::args;
 use super::families::{Row, Stored};
 use super::value::readable;
 use super::{Db, StoreError, Tx, statements};

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::db::args;
+use super::arg::args;
 use super::value::{column, readable};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Time, User, Username};

@@ -1,6 +1,6 @@
 //! What tells replicas that data they hold in memory has changed.
 
-use super::db::args;
+use super::arg::args;
 use super::{StoreError, Tx, statements};
 
 statements! {

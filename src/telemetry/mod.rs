@@ -1,17 +1,23 @@
-//! Log and metrics: what an operator sees. Neither ever holds a token, a secret or a code.
+//! Log, metrics and traces: what an operator sees. None ever holds a token, a secret or a code.
 
 mod line;
 mod metrics;
 mod stderr;
+#[cfg_attr(not(feature = "otlp"), path = "untraced.rs")]
+mod traces;
 
 pub use metrics::{Act, Held, InFlight, Measures, Metrics};
 pub use stderr::flush;
+pub use traces::{Traces, join, trace_id};
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+use url::Url;
 
 use crate::config::{Log, LogFormat};
 
@@ -24,28 +30,40 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     EnvFilter::try_new(&log.level).map_err(|error| format!("log.level: {error}; for example: info"))
 }
 
+/// Starts the log, and traces if they are collected. The last of them are sent when what this returns is
+/// dropped.
+pub fn start(log: &Log, collector: Option<&Url>) -> Result<Option<Traces>, String> {
+    match collector {
+        Some(collector) => Traces::start(log, collector).map(Some),
+        None => start_log(log).map(|()| None),
+    }
+}
+
 /// Starts the log on standard error: standard output belongs to what commands print.
 pub fn start_log(log: &Log) -> Result<(), String> {
     let registry = tracing_subscriber::registry().with(filter(log)?);
+    registry.with(written(log)?).try_init().map_err(|error| error.to_string())
+}
+
+/// The log as it is written.
+fn written<S>(log: &Log) -> Result<Box<dyn Layer<S> + Send + Sync>, String>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let stderr = stderr::Stderr::open().map_err(|error| format!("standard error: {error}"))?;
-    let started = match log.format {
-        LogFormat::Json => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(false)
-                    .with_span_list(false)
-                    .with_writer(stderr),
-            )
-            .try_init(),
+    let layer = tracing_subscriber::fmt::layer();
+    Ok(match log.format {
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(stderr)
+            .boxed(),
         // In colour for a person who watches.
-        LogFormat::Text if std::io::stderr().is_terminal() => registry
-            .with(tracing_subscriber::fmt::layer().with_target(false).with_writer(stderr))
-            .try_init(),
-        LogFormat::Text => registry
-            .with(tracing_subscriber::fmt::layer().event_format(line::TextLine).with_writer(stderr))
-            .try_init(),
-    };
-    started.map_err(|error| error.to_string())
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            layer.with_target(false).with_writer(stderr).boxed()
+        }
+        LogFormat::Text => layer.event_format(line::TextLine).with_writer(stderr).boxed(),
+    })
 }

@@ -99,7 +99,11 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("toml", &["config", "manage"]),
     ("governor", &["limits"]),
     ("ipnet", &["config", "http"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
     ("prometheus", &["telemetry"]),
+    ("tracing_opentelemetry", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("argon2", &["hashing"]),
     ("hkdf", &["secret"]),
@@ -220,7 +224,7 @@ fn files_are_small() {
 #[test]
 fn statements_are_made_by_the_macro_alone_so_that_all_of_them_are_prepared() {
     for (path, text) in sources().into_iter().filter(|(path, _)| layer(path) == "store") {
-        let made = code(&text).matches("Statement {").count();
+        let made = code(&text).replace("impl Statement {", "").matches("Statement {").count();
         let allowed = if path.ends_with("store/mod.rs") { 2 } else { 0 };
         assert!(made <= allowed, "{} makes a statement by hand", path.display());
     }

@@ -79,4 +79,6 @@ mod tools_config;
 mod tools_doctor;
 mod tools_help;
 mod tools_token;
+#[cfg(feature = "otlp")]
+mod traces;
 mod watched;

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex};
 /// Makes an answer, status line and headers included, from a path.
 type Answers = Box<dyn Fn(&str) -> String + Send + Sync>;
 
+/// What the server was asked: heads and bodies.
+type Asked = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// The server.
 pub struct Fake {
     /// Where it is.
     pub url: String,
     /// Every request so far: its head and its body.
-    pub asked: Arc<Mutex<Vec<(String, String)>>>,
+    pub asked: Asked,
 }
 
 /// A good answer with this body.
@@ -44,7 +47,7 @@ impl Fake {
 fn serve(
     stream: TcpStream,
     answers: &Answers,
-    asked: &Mutex<Vec<(String, String)>>,
+    asked: &Mutex<Vec<(String, Vec<u8>)>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -60,6 +63,6 @@ fn serve(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    asked.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
+    asked.lock().unwrap().push((head, body));
     reader.into_inner().write_all(answers(&path).as_bytes())
 }
