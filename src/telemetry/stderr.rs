@@ -56,6 +56,8 @@ impl Lines {
     fn add(&mut self, line: &[u8]) -> bool {
         if self.text.len() + line.len() > ROOM {
             self.dropped += 1;
+            // At once: as long as the reader hangs the metric alone can tell.
+            DROPPED.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         self.text.extend_from_slice(line);
@@ -110,7 +112,6 @@ fn write_all_that_comes(mut file: File) {
     loop {
         let dropped = next(&mut text);
         if dropped > 0 {
-            DROPPED.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(
                 lines = dropped,
                 "lines of the log were dropped: its reader is too slow"
