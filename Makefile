@@ -24,10 +24,11 @@ test: setup-test ## Run the whole test suite on SQLite and on Postgres, and chec
 	@echo "== tests on Postgres =="
 	@tests/postgres with cargo test $(TESTARGS)
 	@$(MAKE) --no-print-directory surroundings
-	@echo "== traces =="
-	@$(MAKE) --no-print-directory traces
 	@echo "== manifests =="
 	@tests/deploy/run
+# Last: it leaves a binary with the feature, and the manifests are for one without.
+	@echo "== traces =="
+	@$(MAKE) --no-print-directory traces
 
 # What a pooler or a serializable database would break first; `make faults` runs everything there.
 SURROUNDED = refresh_race:: authorization_code::of_twenty authorization_code::a_lost_answer \
