@@ -84,7 +84,14 @@ impl From<sqlx::Error> for StoreError {
             {
                 Self::Unavailable(message)
             }
+            // Duplicate and unknown prepared statements: behind a pooler the next statement meets another
+            // server, which other clients have given the same names.
+            "42P05" | "26000" => Self::Fault(format!("{message} ({code}); {POOLER}")),
             _ => Self::Fault(format!("{message} ({code})")),
         }
     }
 }
+
+/// What an operator can do about names that are not ours alone.
+const POOLER: &str = "if a pooler in transaction mode (PgBouncer) stands in between, set \
+     database.pooler = \"transaction\"";

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::database::pooler_setting;
 use crate::support::process::{JETON, Process};
 use crate::support::replica::{self, ISSUER, Replica};
 
@@ -61,6 +62,7 @@ impl Book {
         let paths = [bin.display().to_string(), postgres(), std::env::var("PATH").unwrap()];
         book.set("PATH", &paths.join(":"));
         book.set("DATABASE_URL", url);
+        book.set("JETON__DATABASE__POOLER", pooler_setting());
         book.set("JETON__DATABASE__URL_FILE", &file.display().to_string());
         book.set("JETON__SECRETS__FILE", &path.join("root-secrets").display().to_string());
         book.set("JETON__ISSUER", ISSUER);

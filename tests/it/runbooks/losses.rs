@@ -27,7 +27,7 @@ fn restore(book: &Book, database: &TestDatabase) {
 
 #[actix_web::test]
 async fn what_was_backed_up_comes_back_and_recovery_is_open_until_it_is_closed() {
-    let database = TestDatabase::new();
+    let database = TestDatabase::new().past_the_pooler("a dump is restored at the server itself");
     let mut book = begun("back-up-and-restore.md", &database);
     let mut server = book.replica("server").await;
     server.token().await;
