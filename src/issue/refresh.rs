@@ -182,7 +182,10 @@ impl Service {
     /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
     /// a client cannot recover from.
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
-        let rotation = tokio::task::spawn_local(self.tools().rotate(ask).in_current_span());
+        let tools = self.tools();
+        // Boxed, since tokio aligns its tasks so that a large one makes the allocator tidy up first.
+        let rotation = Box::pin(async move { tools.rotate(&ask).await }.in_current_span());
+        let rotation = tokio::task::spawn_local(rotation);
         Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
     }
 

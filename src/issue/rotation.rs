@@ -95,7 +95,10 @@ pub(super) struct Tools {
 
 impl Tools {
     /// Carries the rule out. It must run to its end whether or not anybody waits for the answer.
-    pub(super) async fn rotate(self, ask: Ask) -> Result<Rotation, Reason> {
+    ///
+    /// Memory is taken for it each time, so whatever does not happen to most is boxed: less than a kilobyte
+    /// comes from the thread's own store.
+    pub(super) async fn rotate(&self, ask: &Ask) -> Result<Rotation, Reason> {
         let (generation, began) = (ask.token.generation, self.clock.tick());
         let asked_at = self.clock.now();
         let mut next = Step { from: generation, how: How::Rotated };
@@ -111,14 +114,14 @@ impl Tools {
             }
             let now = self.clock.now();
             let attempt: i64 = rand::random();
-            match self.advance(&ask, &next, attempt, now).await {
+            match self.advance(ask, &next, attempt, now).await {
                 Ok(Some(family)) => return Ok(Rotation { family, how: next.how }),
                 Ok(None) => {}
                 // It happened, or it did not. Only the row can tell.
                 Err(StoreError::Unknown) => doubts.push(attempt),
                 Err(error) => return Err(away(&error)),
             }
-            let family = self.look(&ask, now).await?;
+            let family = Box::pin(self.look(ask, now)).await?;
             if doubts.contains(&family.attempt) {
                 return Ok(Rotation { family, how: next.how });
             }
@@ -131,14 +134,14 @@ impl Tools {
                 // Its own client gave this request up, came again, and went on: the request was on its
                 // way before the token had a successor that was used. Whoever comes again is judged.
                 Move::Reuse if family.rotated_at > asked_at => return Err(Reason::Overloaded),
-                Move::Reuse => return Err(self.reused(&ask, &family, now).await),
+                Move::Reuse => return Err(Box::pin(self.reused(ask, &family, now)).await),
                 Move::Heal => {
-                    self.may_heal(&family).await?;
+                    Box::pin(self.may_heal(&family)).await?;
                     next = Step { from: family.generation, how: How::Healed };
                 }
                 Move::Refuse(Reason::RefreshAhead) => {
-                    self.may_recover(&ask, &family).await?;
-                    self.may_heal(&family).await?;
+                    Box::pin(self.may_recover(ask, &family)).await?;
+                    Box::pin(self.may_heal(&family)).await?;
                     next = Step { from: family.generation, how: How::Healed };
                 }
                 Move::Refuse(reason) => return Err(reason),
@@ -160,22 +163,21 @@ impl Tools {
         if next.how != How::Healed {
             return self.rotator.advance(&self.db, step).await;
         }
-        self.db
-            .write(async |tx| {
-                let Some(family) = families::advance_in(tx, &step).await? else { return Ok(None) };
-                let detail = json!({
-                    "family": id, "subject": family.subject, "found": next.from, "now": to,
-                });
-                let event = Event {
-                    client: Some(&family.client),
-                    request: Some(ask.request_id.as_str()),
-                    detail,
-                    ..Event::new(Action::FamilyHealed, "server", now)
-                };
-                audit::add(tx, &event).await?;
-                Ok(Some(family))
-            })
-            .await
+        let healed = self.db.write(async |tx| {
+            let Some(family) = families::advance_in(tx, &step).await? else { return Ok(None) };
+            let detail = json!({
+                "family": id, "subject": family.subject, "found": next.from, "now": to,
+            });
+            let event = Event {
+                client: Some(&family.client),
+                request: Some(ask.request_id.as_str()),
+                detail,
+                ..Event::new(Action::FamilyHealed, "server", now)
+            };
+            audit::add(tx, &event).await?;
+            Ok(Some(family))
+        });
+        Box::pin(healed).await
     }
 
     /// The family as it is now.

@@ -73,7 +73,7 @@ impl Rotator {
     /// the step is durable.
     pub(super) async fn advance(self: &Arc<Self>, db: &Db, step: Advance) -> Outcome {
         if !self.batching {
-            return families::advance(db, &step).await;
+            return Box::pin(families::advance(db, &step)).await;
         }
         let (done, outcome) = oneshot::channel();
         if let Some(turn) = self.wait(db, (step, done))? {
