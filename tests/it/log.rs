@@ -68,6 +68,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[actix_web::test]
 async fn a_reader_that_hangs_holds_up_no_request_and_is_told_what_it_missed() {
     let directory = tempfile::tempdir().unwrap();
