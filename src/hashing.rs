@@ -2,18 +2,27 @@
 //!
 //! One hash takes a hundredth of a second and 19 MiB. So at most one runs for each core, and at
 //! most a few wait; beyond that a flood of logins is told to come back instead of eating the memory
-//! that tokens need. It is for people's passwords: client secrets never come here.
+//! that tokens need. They run on threads of their own, no more than may run at once: malloc keeps the
+//! memory of a hash for its thread, and what was kept for all the threads that ever had one would be
+//! more than a pod may have. It is for people's passwords: client secrets never come here.
 
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
 /// So many wait for each that runs.
 const QUEUE: usize = 8;
+
+/// What a check of somebody else's hash may cost: KiB, passes and lanes.
+const MOST_MEMORY: u32 = 128 * 1024;
+const MOST_TURNS: u32 = 8;
+const MOST_LANES: u32 = 8;
 
 /// Why nothing was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +30,7 @@ pub enum HashError {
     /// Too many wait already.
     #[error("too many passwords are being checked; try again shortly")]
     Overloaded,
-    /// The library refuses, or the stored hash is no PHC string.
+    /// The library refuses, the stored hash is no PHC string, or there are no threads to be had.
     #[error("the password hash cannot be computed or read")]
     Broken,
 }
@@ -39,7 +48,9 @@ pub enum UnfitHash {
     #[error("its parameters are too weak: it takes m=19456, t=2 and p=1 at least (OWASP)")]
     Weak,
     /// Each check would take more than a sign-in may.
-    #[error("its parameters are too costly: it takes m=1048576, t=16 and p=16 at most")]
+    #[error(
+        "its parameters are too costly: it takes m={MOST_MEMORY}, t={MOST_TURNS} and p={MOST_LANES} at most"
+    )]
     Costly,
 }
 
@@ -59,7 +70,8 @@ pub fn fit(phc: &str) -> Result<(), UnfitHash> {
         return Err(UnfitHash::Weak);
     }
     // Each attempt at the account costs this much, and shows by its time that there is one.
-    if params.m_cost() > 1 << 17 || params.t_cost() > 8 || params.p_cost() > 8 {
+    let costs = [params.m_cost(), params.t_cost(), params.p_cost()];
+    if costs.iter().zip([MOST_MEMORY, MOST_TURNS, MOST_LANES]).any(|(cost, most)| *cost > most) {
         return Err(UnfitHash::Costly);
     }
     Ok(())
@@ -71,7 +83,36 @@ pub struct Hashing {
     parallel: usize,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    threads: Arc<Threads>,
     dummy: Arc<str>,
+}
+
+/// Tokio's pool for work that blocks, but not the one that a server's threads share.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn new(most: usize) -> Result<Self, HashError> {
+        let mut builder = Builder::new_current_thread();
+        let pool = builder.thread_name("hash").max_blocking_threads(most).build();
+        pool.map(|pool| Self(Some(pool))).map_err(|_| HashError::Broken)
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, HashError> {
+        Ok(self.0.as_ref().ok_or(HashError::Broken)?.spawn_blocking(work))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Nobody waits here for a hash: it may be an asynchronous place.
+        if let Some(pool) = self.0.take() {
+            pool.shutdown_background();
+        }
+    }
 }
 
 impl Hashing {
@@ -81,6 +122,7 @@ impl Hashing {
             parallel,
             running: Arc::new(Semaphore::new(parallel)),
             admitted: Arc::new(Semaphore::new(parallel * (1 + QUEUE))),
+            threads: Arc::new(Threads::new(parallel)?),
             dummy: hash(b"nobody has this password")?.into(),
         })
     }
@@ -142,10 +184,10 @@ impl Hashing {
         let permit = Arc::clone(&self.running).acquire_owned().await;
         let permit = permit.map_err(|_| HashError::Broken)?;
         // The permit goes with the work: a caller that leaves does not free the core it still uses.
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.threads.run(move || {
             let _permit = permit;
             work()
-        });
+        })?;
         done.instrument(tracing::trace_span!("hash")).await.map_err(|_| HashError::Broken)?
     }
 }

@@ -36,6 +36,7 @@ mod introspection_signed;
 mod keys;
 mod limits;
 mod log;
+mod memory;
 mod migrations;
 mod mirror;
 mod modes;

@@ -449,6 +449,26 @@ async fn a_database_that_is_closed_is_unavailable_and_says_so() {
 }
 
 #[actix_web::test]
+async fn names_that_a_pooler_mixes_up_make_the_error_name_the_setting() {
+    let database = TestDatabase::new().past_the_pooler("it changes what new connections are told");
+    if !database.is_postgres() {
+        println!("there is no pooler in front of SQLite");
+        return;
+    }
+    let name = database.url.rsplit('/').next().unwrap();
+    database.sql(&format!("alter database {name} set search_path = public, pg_catalog"));
+    for code in ["42P05", "26000"] {
+        database.sql(&format!(
+            "create or replace function clock_timestamp() returns timestamptz language plpgsql
+             as $$ begin raise exception using errcode = '{code}'; end $$"
+        ));
+        let db = database.open().await;
+        let error = native::server_time(&db, &Clock::system()).await.unwrap_err().to_string();
+        assert!(error.contains(code) && error.contains("database.pooler"), "{error}");
+    }
+}
+
+#[actix_web::test]
 async fn one_connection_is_enough_for_every_verb() {
     let database = TestDatabase::new();
     desk(&database).await;
