@@ -6,6 +6,8 @@
 //! And what is signed is signed before the code is spent, so that a client whose token could not be
 //! signed still has its code.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::access_token::{Grant, Session, usual_resource, usual_scopes};
@@ -24,12 +26,15 @@ use crate::store::families::Stored;
 /// Redeems a code.
 pub(super) async fn grant(
     service: &Service,
-    registered: &Registered,
+    client: Arc<Registered>,
     request: &TokenRequest<'_>,
     caller: &Caller,
     now: Time,
     decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
+    let client =
+        service.as_it_is(client, GrantType::AuthorizationCode, request, caller, decision).await?;
+    let registered = &*client;
     let presented = request.code.as_ref().ok_or(Refusal::at(Reason::CodeMissing, "code"))?;
     let digest = code_digest(presented).ok_or(Reason::CodeUnknown)?;
     let code = codes::get(&service.db, &digest).await.map_err(|error| away(&error))?;

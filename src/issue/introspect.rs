@@ -56,14 +56,6 @@ struct SignedAnswer<'a> {
 }
 
 impl Service {
-    /// Returns once memory is fresh enough to say that a token is active. What cannot be made fresh
-    /// is no answer: "active" may be wrong, and "inactive" would log people out.
-    pub async fn fresh(&self) -> Result<(), Refusal> {
-        let bound = self.rules.revocation_max_age;
-        let stale = |_| Refusal::from(Reason::MirrorStale);
-        self.mirror.freshness.within(bound, &self.clock).await.map_err(stale)
-    }
-
     /// Answers an introspection request.
     pub async fn introspect(
         &self,
@@ -71,7 +63,11 @@ impl Service {
         from: &Caller,
         decision: &mut Decision,
     ) -> Result<Introspection, Refusal> {
-        self.fresh().await?;
+        let tokens = [request.token.as_ref(), request.presented.bearer()];
+        if !self.is_ready_for(&tokens, self.clock.now()) {
+            self.may_wait(request, from, decision)?;
+            self.ready_for(&tokens).await?;
+        }
         let seen = self.see(self.clock.now())?;
         let caller = self.caller(&seen, request, from, decision)?;
         let token = request.token.as_ref().ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
@@ -81,6 +77,10 @@ impl Service {
         } else {
             self.introspect_access_token(token.expose(), client, &seen, decision)
         };
+        // It may have waited for the database, or stood still, for longer than "active" keeps.
+        if examined.is_ok() && !self.is_fresh() {
+            return Err(Reason::MirrorStale.into());
+        }
         decision.verdict = Some(match &examined {
             Ok(_) => Verdict::Active,
             Err(cause) => Verdict::Inactive(*cause),
@@ -90,6 +90,24 @@ impl Service {
             return Ok(Introspection::Plain(answer));
         }
         self.sign_answer(&caller.client, &answer, &seen)
+    }
+
+    /// Who makes us wait has proved who they are, as far as memory knows; of a bearer that is what is
+    /// waited for, and the network may not have guessed too often.
+    fn may_wait(
+        &self,
+        request: &IntrospectionRequest,
+        from: &Caller,
+        decision: &mut Decision,
+    ) -> Result<(), Refusal> {
+        if request.presented.bearer().is_some() {
+            return Ok(self.limits.may_try(from.network, None, from.endpoint)?);
+        }
+        match self.see(self.clock.now()) {
+            Ok(seen) => self.caller(&seen, request, from, decision).map(drop),
+            // Nobody is known any more: a process that was stopped for minutes.
+            Err(_) => Ok(()),
+        }
     }
 
     fn introspect_access_token(

@@ -13,6 +13,7 @@ mod crowd;
 mod ending;
 mod examine;
 mod introspect;
+mod ready;
 mod redemption;
 mod refresh;
 mod refresh_token;

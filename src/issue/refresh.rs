@@ -1,5 +1,7 @@
 //! The refresh token grant (RFC 6749 §6), with resource indicators (RFC 8707 §2.2).
 
+use std::sync::Arc;
+
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -10,8 +12,8 @@ use crate::domain::decision::Refreshed;
 use crate::domain::family::Move;
 use crate::domain::token::birth_of;
 use crate::domain::{
-    AuthMethod, Client, Decision, Facts, Family, Inactive, Reason, Refusal, ResourceId, Scopes,
-    Time, TokenId,
+    AuthMethod, Client, Decision, Facts, Family, GrantType, Inactive, Reason, Refusal, ResourceId,
+    Scopes, Time, TokenId,
 };
 use crate::mirror::{Offer, Registered};
 use crate::secret::{NoRefreshToken, RefreshToken};
@@ -28,17 +30,19 @@ struct Narrowed {
 /// never costs a token.
 pub(super) async fn grant(
     service: &Service,
-    registered: &Registered,
+    client: Arc<Registered>,
     request: &TokenRequest<'_>,
     caller: &Caller,
     decision: &mut Decision,
 ) -> Result<AccessToken, Refusal> {
+    let client =
+        service.as_it_is(client, GrantType::RefreshToken, request, caller, decision).await?;
+    let registered = &*client;
     let missing = Refusal::at(Reason::RefreshMissing, "refresh_token");
     let text = request.refresh_token.as_ref().ok_or(missing)?;
     let token = RefreshToken::open(text, &service.secrets.now()).map_err(no_token)?;
     decision.refreshed =
         Some(Refreshed { family: token.family, generation: token.generation, how: None });
-    service.fresh().await?;
     let now = service.clock.now();
     service.may_go_on(registered, &token)?;
     let narrowed = Narrowed::parse(request, registered, decision)?;

@@ -29,10 +29,15 @@ impl Service {
         caller: &Caller,
         decision: &mut Decision,
     ) -> Result<(), Refusal> {
+        let (presented, tokens) = (&request.presented, [request.token.as_ref()]);
         // "Nothing to revoke" is said of a token whose key is unknown: not for want of news.
-        self.fresh().await?;
+        if !self.is_ready_for(&tokens, self.clock.now()) {
+            if let Ok(seen) = self.see(self.clock.now()) {
+                self.authenticate(&seen.directory, presented, caller, seen.now, decision)?;
+            }
+            self.ready_for(&tokens).await?;
+        }
         let seen = self.see(self.clock.now())?;
-        let presented = &request.presented;
         let client = self.authenticate(&seen.directory, presented, caller, seen.now, decision)?;
         let token = request.token.as_ref().ok_or(Refusal::at(Reason::TokenMissing, "token"))?;
         if is_refresh_token(token.expose()) {
@@ -44,8 +49,11 @@ impl Service {
             if !own(&token.facts) {
                 return Err(Inactive::NotForCaller);
             }
-            self.alive(&token, &seen)?;
-            Ok(token)
+            match self.alive(&token, &seen) {
+                // The account may be switched on again while the token lives.
+                Ok(()) | Err(Inactive::SubjectDisabled) => Ok(token),
+                Err(over) => Err(over),
+            }
         });
         let token = match examined {
             Ok(token) => token,

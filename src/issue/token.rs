@@ -44,9 +44,7 @@ impl Service {
             request.grant_type.ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
         let grant: GrantType = grant_type.parse().map_err(|_| Reason::GrantUnsupported)?;
         decision.grant = Some(grant);
-        if !client.client.grants.contains(&grant) {
-            return Err(Reason::GrantNotAllowed.into());
-        }
+        client.may(grant)?;
         match grant {
             GrantType::ClientCredentials => {
                 client_credentials::grant(self, client, request, now, decision)
@@ -57,13 +55,13 @@ impl Service {
             GrantType::AuthorizationCode => {
                 let client = Arc::clone(client);
                 drop(directory);
-                let code = authorization_code::grant(self, &client, request, caller, now, decision);
+                let code = authorization_code::grant(self, client, request, caller, now, decision);
                 Box::pin(code).await
             }
             GrantType::RefreshToken => {
                 let client = Arc::clone(client);
                 drop(directory);
-                Box::pin(refresh::grant(self, &client, request, caller, decision)).await
+                Box::pin(refresh::grant(self, client, request, caller, decision)).await
             }
         }
     }

@@ -14,7 +14,7 @@ mod seal;
 mod signer;
 mod verifier;
 
-pub use header::TokenType;
+pub use header::{TokenType, key_named_by};
 pub use jwk::{PublicJwk, thumbprint};
 pub use private::PrivateKey;
 pub use recogniser::Recogniser;

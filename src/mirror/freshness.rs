@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::clock::{Clock, LastTick, Tick};
 
@@ -17,6 +17,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// So many requests may wait for a poll.
 const WAITING: usize = 1024;
+
+/// Of these so many may wait on the word of a text that anybody could have written, and no two polls on
+/// such a word are closer together than this.
+const HEARSAY: usize = 128;
+const APART: Duration = Duration::from_millis(100);
 
 /// The state is too old, and could not be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,7 @@ pub struct Freshness {
     is_wanted: AtomicBool,
     polls: watch::Sender<u64>,
     places: Semaphore,
+    hearsay: Semaphore,
 }
 
 impl Default for Freshness {
@@ -43,6 +49,7 @@ impl Default for Freshness {
             is_wanted: AtomicBool::new(false),
             polls: watch::Sender::new(0),
             places: Semaphore::new(WAITING),
+            hearsay: Semaphore::new(HEARSAY),
         }
     }
 }
@@ -98,6 +105,23 @@ impl Freshness {
         Err(Stale)
     }
 
+    /// Returns once a poll that is sent after this moment has succeeded, for whoever has nothing but
+    /// the word of a text that anybody could have written: that must not keep the database busy, nor
+    /// take all the places.
+    pub async fn on_hearsay(&self, clock: &Clock) -> Result<(), Stale> {
+        if self.has_just_failed(clock) {
+            return Err(Stale);
+        }
+        let _place = self.hearsay.try_acquire().map_err(|_| Stale)?;
+        let asked = clock.tick();
+        sleep(APART.saturating_sub(self.age(clock))).await;
+        // Another one's poll may have come meanwhile.
+        if self.age(clock) < clock.elapsed(asked) {
+            return Ok(());
+        }
+        self.since(asked, clock).await
+    }
+
     /// Asks for a poll without waiting for it.
     pub fn want(&self) {
         self.is_wanted.store(true, Ordering::SeqCst);
@@ -126,5 +150,38 @@ impl Freshness {
 
     fn has_just_failed(&self, clock: &Clock) -> bool {
         self.failed.get().is_some_and(|at| clock.elapsed(at) < PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::{join, join_all};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn hearsay_makes_no_more_than_ten_polls_a_second_however_many_wait() {
+        let (freshness, clock) = (Freshness::default(), Clock::system());
+        let polls = std::cell::Cell::new(0_u128);
+        let poller = async {
+            loop {
+                freshness.wanted().await;
+                polls.set(polls.get() + 1);
+                freshness.succeeded(clock.tick());
+            }
+        };
+        let callers = async {
+            for _ in 0..5 {
+                let all = (0..HEARSAY + 10).map(|_| freshness.on_hearsay(&clock));
+                let answers = join_all(all).await;
+                assert_eq!(answers.iter().filter(|one| one.is_ok()).count(), HEARSAY);
+            }
+        };
+        let began = clock.tick();
+        let both = join(poller, callers);
+        // The poller never ends by itself.
+        let _ = timeout(Duration::from_secs(2), both).await;
+        let most = clock.elapsed(began).as_millis() / APART.as_millis() + 1;
+        assert!(polls.get() >= 5 && polls.get() <= most, "{} of {most}", polls.get());
     }
 }

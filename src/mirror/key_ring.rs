@@ -147,6 +147,19 @@ impl KeyRing {
         if shown { Ok(()) } else { Err(Inactive::Unknown) }
     }
 
+    /// Whether a token names a key of ours that is not known here, or is not shown yet as far as is known
+    /// here. In an emergency a new key signs before every replica has heard of it.
+    pub fn may_lack(&self, token: &str, now: Time) -> bool {
+        let claimed = |ring: &&RingKey| {
+            ring.opened.as_ref().is_some_and(|opened| opened.recogniser.claims(token))
+        };
+        let waits = |ring: &RingKey| now + LEEWAY < ring.key.times.publish_at;
+        if let Some(ring) = self.keys.iter().find(claimed) {
+            return waits(ring);
+        }
+        keys::key_named_by(token).is_some_and(|kid| self.find(&kid).is_none_or(waits))
+    }
+
     /// The key that signs for a line at `now`: published, unexpired, and open here. There is none
     /// rather than a wrong one.
     pub fn signer(&self, algorithm: Algorithm, now: Time) -> Option<(&SigningKey, &Signer)> {

@@ -49,6 +49,7 @@ mod people;
 mod plain;
 mod propagation;
 mod readme;
+mod ready;
 mod reasons;
 mod recover;
 mod refresh;

@@ -105,6 +105,26 @@ async fn a_token_that_came_to_its_end_while_the_account_was_off_does_not_come_to
 }
 
 #[actix_web::test]
+async fn what_is_revoked_while_the_account_is_off_stays_so_when_it_is_on_again() {
+    let app = with_people("").await;
+    let tokens = sign_in(&app, "spa").await;
+    let other = sign_in(&app, "spa").await;
+    off(&app).await;
+    app.beat().await;
+    for token in [&tokens.access, &other.refresh] {
+        let form = format!("token={token}&client_id=spa");
+        assert_eq!(app.post("/oauth2/revoke", &[], &form).await.status, 200);
+    }
+    on(&app).await;
+    app.beat().await;
+    assert!(!app.is_active("rs", &tokens.access).await);
+    assert!(!app.is_active("rs", &other.access).await);
+    assert_refused(&app.refresh("spa", &other.refresh, "").await, 400, "invalid_grant");
+    refreshed(&app, &tokens.refresh).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn an_account_that_is_switched_off_again_is_off_even_if_the_clock_stands_or_steps_back() {
     let database = TestDatabase::new();
     let desk = desk(&database).await;
