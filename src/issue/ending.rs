@@ -35,7 +35,8 @@ impl Service {
 
 impl Tools {
     /// Ends a family; says whether it was this that ended it. It is durable, and obeyed here at once,
-    /// when this returns. Of many who do it at once exactly one writes its event.
+    /// when this returns (if another replica did it, as far as the database can be asked for that). Of
+    /// many who do it at once exactly one writes its event.
     pub(super) async fn end(&self, ending: &Ending<'_>, now: Time) -> Result<bool, StoreError> {
         let Ending { family, why, event, longest_token } = ending;
         let act = Revocation {
@@ -58,7 +59,14 @@ impl Tools {
             Err(StoreError::Unknown) => write().await.map(|_| true),
             outcome => outcome,
         }?;
-        self.mirror.acts.wrote(std::slice::from_ref(&act), self.clock.tick());
+        if ended {
+            self.mirror.acts.wrote(std::slice::from_ref(&act), self.clock.tick());
+        } else if !self.mirror.acts.names_family(*family) {
+            // Somebody else did, and the outbox has it already, so a poll brings it. It is no act of
+            // ours: as one it would be missed there, and taken for lost.
+            let asked = self.clock.tick();
+            let _ = self.mirror.freshness.since(asked, &self.clock).await;
+        }
         Ok(ended)
     }
 }

@@ -46,16 +46,29 @@ impl Acts {
         self.change(|revoked| acts.iter().for_each(|act| revoked.add(act)));
     }
 
-    /// Obeys acts that this replica has made durable, before it reads them back.
+    /// Obeys acts that this replica has made durable, before it reads them back. What it obeys already
+    /// is none of its own: a poll may have brought it in the moment since it was durable, and would not
+    /// bring it again.
     pub fn wrote(&self, acts: &[Revocation], durable: Tick) {
-        self.learn(acts);
         let mut own = self.own();
-        own.extend(acts.iter().map(|act| (act.target.clone(), (act.clone(), durable))));
+        self.change(|revoked| {
+            for act in acts {
+                if !revoked.covers(act) {
+                    own.insert(act.target.clone(), (act.clone(), durable));
+                }
+                revoked.add(act);
+            }
+        });
     }
 
-    /// Acts were read: those of ours among them have their place in the outbox.
-    fn read_back<'a>(&self, acts: impl Iterator<Item = &'a Revocation>) {
+    /// Acts were read, and those of ours among them have their place in the outbox. `counting` are
+    /// those that are obeyed from now on.
+    fn read_back<'a>(&self, acts: impl Iterator<Item = &'a Revocation>, counting: &[Revocation]) {
+        // Held meanwhile, or one of ours could become our own between the two.
         let mut own = self.own();
+        if !counting.is_empty() {
+            self.learn(counting);
+        }
         if !own.is_empty() {
             for act in acts {
                 own.remove(&act.target);
@@ -132,12 +145,15 @@ impl Reader {
         }
         let known = |placed: &Placed| placed.act.clone().filter(|act| act.expires_at > now);
         let page: Vec<_> = poll.acts.iter().filter_map(known).collect();
-        acts.read_back(poll.acts.iter().filter_map(|placed| placed.act.as_ref()));
-        match &mut self.again {
-            Some(again) => page.iter().for_each(|act| again.add(act)),
-            None if page.is_empty() => {}
-            None => acts.learn(&page),
-        }
+        // While everything is read again what was known goes on to be obeyed as it is.
+        let counting: &[Revocation] = match &mut self.again {
+            Some(again) => {
+                page.iter().for_each(|act| again.add(act));
+                &[]
+            }
+            None => &page,
+        };
+        acts.read_back(poll.acts.iter().filter_map(|placed| placed.act.as_ref()), counting);
         self.cursor = poll.acts.last().map_or(self.cursor, |last| Some(last.at));
         if poll.more {
             return Turn::More;

@@ -182,6 +182,19 @@ async fn an_act_that_the_database_loses_before_its_own_writer_has_read_it_is_wri
 }
 
 #[actix_web::test]
+async fn an_act_that_was_read_before_its_writer_says_that_it_wrote_it_is_not_taken_for_lost() {
+    let database = TestDatabase::new();
+    let desk = desk(&database).await;
+    let (mirror, mut poller) = replica(&desk);
+    // A poll comes between the commit and the writer's next line, and brings another act besides.
+    desk.db.write(async |tx| revocations::append(tx, &[act(1), act(2)]).await).await.unwrap();
+    poller.poll().await.unwrap();
+    mirror.acts.wrote(&[act(1)], Clock::system().tick());
+    assert_eq!(poller.poll().await.unwrap().restored, 0);
+    assert_eq!(numbers(&desk.db).await, [1, 2]);
+}
+
+#[actix_web::test]
 async fn a_head_that_moved_back_holds_no_act_up() {
     let database = TestDatabase::new();
     let desk = desk(&database).await;

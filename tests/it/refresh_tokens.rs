@@ -1,5 +1,7 @@
 //! Refresh tokens at introspection (RFC 7662) and revocation (RFC 7009): their own client's business.
 
+use std::time::Duration;
+
 use jeton::domain::Reason;
 use jeton::store::Fault;
 use serde_json::json;
@@ -102,6 +104,28 @@ async fn repeating_a_revocation_changes_nothing_and_a_lost_answer_loses_nothing(
     }
     let events = "select action from audit_events where action = 'family_revoked'";
     assert_eq!(app.database.sql(events).len(), 3);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn revoking_again_what_is_over_alarms_nobody() {
+    let app = App::with_apps("").await;
+    let (_, revoked) = app.begin("web").await;
+    let (_, over) = app.begin("web").await;
+    assert_eq!(app.revoke("web", &revoked).await.status, 200);
+    app.database.change("update families set ends_at = 1 where revoked_at is null").await;
+    // Acts of others follow, so that the reader stands elsewhere.
+    for _ in 0..2 {
+        let (_, other) = app.begin("web").await;
+        assert_eq!(app.revoke("web", &other).await.status, 200);
+        app.advance(Duration::from_secs(1)).await;
+        for token in [&revoked, &over] {
+            assert_eq!(app.revoke("web", token).await.status, 200);
+        }
+        app.advance(Duration::from_secs(1)).await;
+    }
+    let alarms = "select action from audit_events where action = 'revocations_restored'";
+    assert_eq!(app.database.sql(alarms).len(), 0, "nothing was lost");
     app.stop().await;
 }
 
