@@ -16,7 +16,7 @@ use crate::domain::{Client, ClientId, Revocation, Target, Time, User};
 use crate::store::audit::{self, Action, Event};
 use crate::store::families::{self, Stored};
 use crate::store::sessions::{self, Filter, Page};
-use crate::store::{StoreError, clients, instance, keys, revocations, users};
+use crate::store::{StoreError, clients, codes, instance, keys, revocations, users};
 
 /// So many sign-ins are ended in one transaction: while it lasts, acts of others wait.
 const AT_ONCE: u32 = 500;
@@ -210,6 +210,11 @@ impl Desk {
         self.db
             .write(async |tx| {
                 let filter = meant.filter();
+                // What was allowed and not fetched yet: before the families, since what is fetched at
+                // this moment is waited for and has one then.
+                if page.after.is_nil() && filter.family.is_none() {
+                    codes::void(tx, &filter, act.now).await?;
+                }
                 let ids = sessions::end_page(tx, &filter, page, End::Operator, act.now).await?;
                 if ids.is_empty() {
                     return Ok(ids);

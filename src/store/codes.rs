@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::arg::args;
+use super::sessions::Filter;
 use super::value::column;
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::{Challenge, ClientId, ResourceId, Scopes, Time};
@@ -26,6 +27,11 @@ statements! {
     CODE_REDEEM on Both =
         "update codes set used_at = $2, family_id = $3
          where digest = $1 and used_at is null and expires_at > $2";
+    CODES_VOID on Both =
+        "update codes set expires_at = $1
+         where expires_at > $1 and used_at is null and authenticated_at < $2
+           and (cast($3 as text) is null or client_id = $3)
+           and ($4 = false or subject = $5)";
     CODES_SWEEP on Both =
         "delete from codes where digest in (
              select digest from codes where expires_at < $1 order by expires_at limit $2)";
@@ -138,6 +144,19 @@ pub async fn redeem(
     now: Time,
 ) -> Result<bool, StoreError> {
     Ok(tx.run(&CODE_REDEEM, args![&digest[..], now.micros(), family]).await? == 1)
+}
+
+/// Makes codes worth nothing that nobody has redeemed yet. One that is being redeemed at this moment is
+/// waited for.
+pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<(), StoreError> {
+    let args = args![
+        now.micros(),
+        which.born_before.unwrap_or(now).micros(),
+        which.client.map(ClientId::as_str),
+        which.subject.is_some(),
+        which.subject.unwrap_or_default(),
+    ];
+    tx.run(&CODES_VOID, args).await.map(drop)
 }
 
 /// Deletes a few codes that have been over for so long that nobody will present them again; says how

@@ -17,6 +17,7 @@ use crate::support::forge;
 use crate::support::people::{IDLE, family, sign_in, stored};
 use crate::support::process::jeton;
 use crate::support::replica::environment;
+use crate::support::sign_in::{add_user, code, redeem, with_people};
 use crate::support::{App, TestDatabase};
 
 fn at(seconds: u64) -> Time {
@@ -330,4 +331,23 @@ async fn the_command_wants_to_know_which_and_says_what_it_did() {
     assert!(status == Some(1) && err.contains("no user \"nobody\""), "{err}");
     let (_, out, _) = run(&["session", "list"]);
     assert_eq!(out.matches("revoked: operator").count(), 3, "{out}");
+}
+
+#[actix_web::test]
+async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_person_or_client() {
+    let app = with_people("").await;
+    add_user(&app, "bob").await;
+    let of_client = |name: &str| Which { client: Some(name.to_owned()), ..Which::default() };
+    for (which, dies) in [
+        (of_user("alice"), true),
+        (of_client("spa"), true),
+        (of_user("bob"), false),
+        (of_client("web"), false),
+    ] {
+        let code = code(&app, "spa", &[]).await;
+        app.running.desk.revoke_sessions(&which, app.clock.now(), false).await.unwrap();
+        let answer = redeem(&app, "spa", &code, &[]).await;
+        assert_eq!(answer.status, if dies { 400 } else { 200 }, "{which:?}: {answer:?}");
+    }
+    app.stop().await;
 }
