@@ -27,6 +27,10 @@ const TURNS: u64 = 6;
 /// After so long a client is told to come again. It would not wait much longer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// So many steps a client may have gone on while a request of its own that it gave up is under way. A
+/// token that is further behind was not on its way: it is an old one.
+const OVERTAKEN: u32 = 3;
+
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rotation {
@@ -133,7 +137,9 @@ impl Tools {
                 Move::Reuse if !doubts.is_empty() => return Err(Reason::DatabaseUnavailable),
                 // Its own client gave this request up, came again, and went on: the request was on its
                 // way before the token had a successor that was used. Whoever comes again is judged.
-                Move::Reuse if family.rotated_at > asked_at => return Err(Reason::Overloaded),
+                Move::Reuse if was_overtaken(&family, generation, asked_at) => {
+                    return Err(Reason::Overloaded);
+                }
                 Move::Reuse => return Err(Box::pin(self.reused(ask, &family, now)).await),
                 Move::Heal => {
                     Box::pin(self.may_heal(&family)).await?;
@@ -258,6 +264,14 @@ struct Step {
     how: How,
 }
 
+/// Whether the token may have become an old one only while its request was under way. A time that no
+/// request can last for is another replica's clock, and nobody is spared for that.
+fn was_overtaken(family: &Family, presented: u32, asked_at: Time) -> bool {
+    family.rotated_at > asked_at
+        && family.rotated_at < asked_at + 2 * PATIENCE
+        && family.generation.saturating_sub(presented) <= OVERTAKEN
+}
+
 /// Why there is no row for a token that we made.
 fn unknown(token: &RefreshToken, now: Time) -> Reason {
     if birth_of(token.family).is_some_and(|born| now.since(born) < RETENTION) {
@@ -268,4 +282,39 @@ fn unknown(token: &RefreshToken, now: Time) -> Reason {
 
 fn away(error: &StoreError) -> Reason {
     super::away(error).reason
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::Scopes;
+
+    #[test]
+    fn only_a_request_that_was_overtaken_by_few_steps_while_under_way_is_spared() {
+        let asked_at = Time::from_seconds(1_000_000);
+        let family = |generation, rotated_at| Family {
+            id: Uuid::nil(),
+            generation,
+            rotated_at,
+            attempt: 0,
+            client: ClientId::parse("app").unwrap(),
+            subject: Uuid::nil(),
+            resources: Vec::new(),
+            scopes: Scopes::default(),
+            authenticated_at: asked_at,
+            idle: Duration::ZERO,
+            ends_at: asked_at,
+            suspended_at: None,
+            revoked_at: None,
+            key_thumbprint: None,
+        };
+        let ms = Duration::from_millis;
+        assert!(was_overtaken(&family(12, asked_at + ms(1)), 10, asked_at));
+        assert!(was_overtaken(&family(13, asked_at + ms(7999)), 10, asked_at));
+        assert!(!was_overtaken(&family(14, asked_at + ms(1)), 10, asked_at), "an old one");
+        assert!(!was_overtaken(&family(12, asked_at), 10, asked_at), "old before it was asked");
+        assert!(!was_overtaken(&family(12, asked_at + ms(8000)), 10, asked_at), "a clock");
+    }
 }
