@@ -34,6 +34,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{Settings, Sources};
 use crate::error::Exit;
+use crate::secret::REFRESH_TOKEN_PREFIX;
 use crate::store::migrate;
 use crate::{app, telemetry};
 
@@ -159,9 +160,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Every JWT begins so: it is `{"` in base64url.
+/// Every JWT begins so: it is `{"` in base64url. Refresh tokens have a name of their own.
 fn looks_like_token(argument: &str) -> bool {
-    argument.contains("eyJ")
+    argument.contains("eyJ") || argument.contains(REFRESH_TOKEN_PREFIX)
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a process that cannot go on")]

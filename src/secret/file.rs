@@ -37,7 +37,13 @@ pub fn generate(path: &Path) -> Result<(), RootSecretError> {
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(path).map_err(failed(path))?;
     file.write_all(generate_text().as_bytes()).map_err(failed(path))?;
-    file.sync_all().map_err(failed(path))
+    file.sync_all().map_err(failed(path))?;
+    // Its name, too: the first keys are about to be sealed under it.
+    fs::File::open(directory_of(path)).and_then(|held| held.sync_all()).map_err(failed(path))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Adds a fresh secret at the end: it opens and does not seal yet.
@@ -89,7 +95,7 @@ fn change(
 ) -> Result<(), RootSecretError> {
     // The real file: a link is often how an orchestrator swaps it.
     let path = &path.canonicalize().map_err(failed(path))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     // Two who change it at once would each put their own in its place.
     let lock = fs::File::open(directory).map_err(failed(path))?;
     lock.lock().map_err(failed(path))?;
@@ -113,7 +119,8 @@ fn change(
     file.as_file().set_permissions(mode).map_err(failed(path))?;
     file.write_all(text.as_bytes()).map_err(failed(path))?;
     file.as_file().sync_all().map_err(failed(path))?;
-    file.persist(path).map(std::mem::drop).map_err(|error| failed(path)(error.error))
+    file.persist(path).map_err(|error| failed(path)(error.error))?;
+    lock.sync_all().map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> RootSecretError {

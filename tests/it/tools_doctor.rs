@@ -231,7 +231,7 @@ async fn files_that_others_may_open_are_told() {
     if !database.is_postgres() {
         let file = directory.join("jeton.db");
         set(&file, 0o644);
-        visit(&database, &[]).only("database file", "warning", "all users may read");
+        visit(&database, &[]).only("database file", "bad", "all users may read");
         set(&file, 0o666);
         visit(&database, &[]).only("database file", "bad", "all users may write");
         set(directory, 0o700);
@@ -266,7 +266,7 @@ async fn on_postgres_a_clock_that_is_off_is_found() {
     with_keys(&database, DAY).await;
     let name = database.url.rsplit('/').next().unwrap();
     database.sql(&format!("alter database {name} set search_path = public, pg_catalog"));
-    for (ahead, verdict) in [("5 s", "warning"), ("-2 h", "bad"), ("100 ms", "good")] {
+    for (ahead, verdict) in [("5 s", "bad"), ("-2 h", "bad"), ("100 ms", "good")] {
         database.sql(&format!(
             "create or replace function public.clock_timestamp() returns timestamptz language sql
              as $$ select pg_catalog.clock_timestamp() + interval '{ahead}' $$"
@@ -299,7 +299,7 @@ async fn on_postgres_a_pooler_that_moves_connections_is_noticed() {
         visit.await.unwrap()
     };
     let unknown = run("none").await;
-    let line = unknown.lines().find(|line| line.starts_with("! pooler")).unwrap_or(&unknown);
+    let line = unknown.lines().find(|line| line.starts_with("✗ pooler")).unwrap_or(&unknown);
     assert!(line.contains("→ set database.pooler to \"transaction\""), "{unknown}");
     let known = run("transaction").await;
     for sign in ["✓ pooler", "✓ writing", "✓ keys", "✓ rotation"] {

@@ -107,12 +107,14 @@ fn a_token_in_an_argument_is_refused_and_not_repeated() {
         vec!["token", &token],
         vec!["token", "inspect", "--token", jwe],
         vec![jwe],
+        vec!["revoke", "jrt_canary"],
     ] {
         let done = jeton(&args, &[]);
         let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
         assert!(matches!(done.status.code(), Some(1 | 2)), "{args:?}: {said}");
         assert!(said.contains("never an argument"), "{args:?}: {said}");
         assert!(!said.contains("eyJ") && !said.contains("opaque-handle"), "{said}");
+        assert!(!said.contains("jrt_"), "{said}");
     }
 }
 

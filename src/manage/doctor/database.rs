@@ -21,7 +21,7 @@ pub(super) async fn answers(db: &Db, clock: &Clock) -> Result<Finding, String> {
     Ok(if skew > REFUSE {
         Finding::bad(CHECK, format!("{what}; no server starts")).remedy(remedy)
     } else if skew > WARN {
-        Finding::warning(CHECK, what).remedy(remedy)
+        Finding::bad(CHECK, what).remedy(remedy)
     } else {
         Finding::good(CHECK, what)
     })
@@ -112,7 +112,7 @@ pub(super) fn recovery(open: Result<Option<Time>, StoreError>) -> Finding {
 pub(super) async fn pooler(db: &Db, configured: Pooler) -> Finding {
     const CHECK: &str = "pooler";
     match (doctor::moves_between_servers(db).await, configured) {
-        (Ok(true), Pooler::None) => Finding::warning(
+        (Ok(true), Pooler::None) => Finding::bad(
             CHECK,
             "connections are moved between servers: a pooler in transaction mode, such as \
              PgBouncer, stands in between, and database.pooler is \"none\"",

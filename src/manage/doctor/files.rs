@@ -70,7 +70,7 @@ fn database_file(path: &Path) -> Finding {
                 .remedy(remedy)
         }
         Ok(mode) => {
-            Finding::warning(CHECK, format!("{shown} has mode {mode:o}: all users may read it"))
+            Finding::bad(CHECK, format!("{shown} has mode {mode:o}: all users may read it"))
                 .remedy(remedy)
         }
         Err(error) => Finding::bad(CHECK, format!("{shown}: {error}"))
