@@ -148,7 +148,9 @@ impl Reader {
         // While everything is read again what was known goes on to be obeyed as it is.
         let counting: &[Revocation] = match &mut self.again {
             Some(again) => {
-                page.iter().for_each(|act| again.add(act));
+                for act in &page {
+                    again.add(act);
+                }
                 &[]
             }
             None => &page,
