@@ -94,6 +94,9 @@ BREAKAGES = [
         "paths"].append({"path": "/metrics", "pathType": "Exact", "backend": {}})),
     (rules.routes_list_the_public_paths_exactly, lambda o: kind(o, "Ingress")[0]["spec"]["rules"][0]["http"][
         "paths"][0].update(pathType="Prefix")),
+    (rules.routes_list_the_public_paths_exactly, lambda o: next(
+        path for path in kind(o, "Ingress")[0]["spec"]["rules"][0]["http"]["paths"] if "." in path["path"]
+    ).update(pathType="Exact")),
     (rules.routes_list_the_public_paths_exactly, lambda o: kind(o, "HTTPRoute")[0]["spec"]["rules"][0][
         "matches"].pop()),
     (rules.routes_list_the_public_paths_exactly, lambda o: kind(o, "HTTPRoute")[0]["spec"].update(

@@ -14,7 +14,8 @@ VALUES = {
     "dev": {"issuer": "http://localhost:8080", "database": {"type": "sqlite"}},
     "production": ROUTED,
     "everything": {
-        **ROUTED,
+        **ISSUER,
+        "ingress": {"enabled": True, "className": "nginx"},
         **{part: {"enabled": True} for part in ("autoscaling", "gateway", "externalSecret")},
         "monitoring": {"enabled": True, "runbooks": "https://docs.example.com/jeton/"},
     },
