@@ -22,7 +22,8 @@ def versions():
              "the Dockerfile": re.search(r"^ARG VERSION=(.*)$", read("deploy/Dockerfile"), re.M)[1]}
     for overlay in ("dev", "production"):
         path = f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml"
-        found[path] = yaml.safe_load(read(path))["images"][0]["newTag"]
+        for one in yaml.safe_load(read(path))["images"]:
+            found[f"{one['name']} of {path}"] = one["newTag"]
     yield from (f"{where} says version {said}" for where, said in found.items() if said != version())
     rust = re.search(r'^rust-version = "(.*)"$', read("Cargo.toml"), re.M)[1]
     if f"rust:{rust}-" not in read("deploy/Dockerfile"):

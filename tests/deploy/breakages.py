@@ -38,6 +38,10 @@ def policy(objects, name):
     return named(objects, "NetworkPolicy", name)["spec"]
 
 
+def toolbox(objects):
+    return kind(objects, "CronJob")[0]["spec"]["jobTemplate"]["spec"]
+
+
 def secret_variable(o):
     container(o)["env"].append({"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})
 
@@ -106,6 +110,8 @@ BREAKAGES = [
     (rules.secrets_are_files_alone, lambda o: o.append({"kind": "Secret", "metadata": {"name": "x"}})),
     (rules.everything_is_denied_that_is_not_allowed, lambda o: policy(o, "jeton-default-deny").update(
         policyTypes=["Ingress"])),
+    (rules.who_needs_the_database_may_reach_it, lambda o: policy(o, "jeton-egress")["podSelector"][
+        "matchLabels"].update({"app.kubernetes.io/component": "server"})),
     (rules.replicas_and_database_agree, lambda o: server(o)["spec"].update(replicas=3)),
     (rules.replicas_and_database_agree, lambda o: kind(o, "HorizontalPodAutoscaler")[0]["spec"].update(
         maxReplicas=10)),
@@ -115,6 +121,19 @@ BREAKAGES = [
     (rules.replicas_and_database_agree, lambda o: pod(o)["spec"]["volumes"].append(
         {"name": "data", "persistentVolumeClaim": {"claimName": "x"}})),
     (rules.somebody_migrates_the_schema, lambda o: o.remove(kind(o, "Job")[0])),
+    (rules.the_toolbox_is_a_template_that_ends, lambda o: kind(o, "CronJob")[0]["spec"].pop("suspend")),
+    (rules.the_toolbox_is_a_template_that_ends, lambda o: toolbox(o).pop("activeDeadlineSeconds")),
+    (rules.the_toolbox_is_a_template_that_ends, lambda o: next(
+        one["emptyDir"] for one in toolbox(o)["template"]["spec"]["volumes"] if one["name"] == "work"
+    ).pop("medium")),
+    (rules.the_toolbox_is_a_template_that_ends, lambda o: rename(
+        containers(toolbox(o)["template"])[0], "JETON__SECRETS__FILE", "/run/secrets/jeton/root-secrets")),
+    (rules.pods_are_restricted, lambda o: containers(toolbox(o)["template"])[0]["securityContext"].pop(
+        "readOnlyRootFilesystem")),
+    (rules.the_image_is_one_and_pinned, lambda o: containers(toolbox(o)["template"])[0].update(
+        image="registry.example.com/jeton-toolbox:0.0.9")),
+    (rules.everything_is_denied_that_is_not_allowed, lambda o: toolbox(o)["template"]["metadata"][
+        "labels"].pop("app.kubernetes.io/name")),
     (rules.the_namespace_holds_us_to_it, lambda o: o.append(
         {"kind": "Namespace", "metadata": {"name": "jeton", "labels": {}}})),
     (rules.objects_say_what_they_belong_to, lambda o: o.append(o[0])),

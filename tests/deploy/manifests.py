@@ -5,7 +5,9 @@ import re
 import tomli
 import yaml
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+# What goes on until somebody stops it; the rest comes to an end.
+SERVERS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = (*SERVERS, "Job", "CronJob")
 
 
 def load(text):
@@ -26,7 +28,8 @@ def title(one):
 
 def templates(objects):
     """Every workload with its pod template."""
-    return [(one, one["spec"]["template"]) for one in kind(objects, *WORKLOADS)]
+    return [(one, one["spec"].get("jobTemplate", one)["spec"]["template"])
+            for one in kind(objects, *WORKLOADS)]
 
 
 def labels(template):

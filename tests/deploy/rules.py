@@ -1,8 +1,10 @@
 """What no schema says: rules across objects. Each takes the rendered objects and what the source says
 about the server, and yields a complaint for whatever is wrong. `breakages.py` breaks each once."""
 
+import re
+
 from manifests import (
-    containers, environment, files, fits, kind, labels, named, ports, seconds, selected, settings,
+    SERVERS, containers, environment, files, fits, kind, labels, named, ports, seconds, selected, settings,
     templates, title,
 )
 
@@ -25,9 +27,9 @@ POOL = 16
 def selectors_pick_the_servers_pods(objects, facts):
     for one, template in templates(objects):
         selector = one["spec"].get("selector", {}).get("matchLabels")
-        if one["kind"] != "Job" and not fits(selector, labels(template)):
+        if one["kind"] in SERVERS and not fits(selector, labels(template)):
             yield f"{title(one)} does not select its own pods"
-    wanted = {title(one) for one, _ in templates(objects) if one["kind"] != "Job"}
+    wanted = {title(one) for one, _ in templates(objects) if one["kind"] in SERVERS}
     pickers = [(one, one["spec"].get("selector")) for one in kind(objects, "Service")]
     for one in kind(objects, "PodDisruptionBudget", "PodMonitor"):
         pickers.append((one, one["spec"]["selector"].get("matchLabels")))
@@ -117,7 +119,9 @@ def files_that_are_named_are_mounted(objects, facts):
         there = files(objects, template)
         for container in containers(template):
             variables = environment(container)
-            paths = [variables.get("JETON_CONFIG"), variables.get("JETON__DATABASE__URL_FILE")]
+            paths = [variables.get("JETON_CONFIG")]
+            # A toolbox has copies, which another rule looks at.
+            paths += [variables.get("JETON__DATABASE__URL_FILE")] if one["kind"] != "CronJob" else []
             args = container.get("args", [])
             paths += [args[at + 1] for at, arg in enumerate(args) if arg == "--apply"]
             if "serve" in args:
@@ -132,7 +136,7 @@ def probes_ask_the_operations_listener(objects, facts):
         for container in containers(template):
             for probe, path in PROBES.items():
                 asked = container.get(probe, {}).get("httpGet")
-                if one["kind"] == "Job":
+                if one["kind"] not in SERVERS:
                     continue
                 if not asked or asked["path"] != path or path not in facts.operations_paths:
                     yield f"{title(one)}: {probe} does not ask {path}"
@@ -198,10 +202,17 @@ def pods_are_restricted(objects, facts):
 
 
 def the_image_is_one_and_pinned(objects, facts):
-    images = {c["image"] for _, template in templates(objects) for c in containers(template)}
+    images = {c["image"] for one, template in templates(objects) for c in containers(template)
+              if one["kind"] != "CronJob"}
     if len(images) != 1:
         yield f"there is more than one image: {sorted(images)}"
+    tools = {c["image"] for one, template in templates(objects) for c in containers(template)} - images
     for image in images:
+        repository, tag = re.fullmatch(r"(.*?)(?:@.*|:([^/:]*))?", image).groups()
+        for tool in tools:
+            if not re.fullmatch(rf"{re.escape(repository)}-toolbox:{re.escape(tag) if tag else '.+'}", tool):
+                yield f"{tool} is not the toolbox of {image}"
+    for image in images | tools:
         if ":" not in image.rpartition("/")[2] or image.endswith(":latest"):
             yield f"{image} names no version"
 
@@ -296,6 +307,16 @@ def everything_is_denied_that_is_not_allowed(objects, facts):
             yield f"{title(one)}: no policy denies what is not allowed"
 
 
+def who_needs_the_database_may_reach_it(objects, facts):
+    policies = [p["spec"] for p in kind(objects, "NetworkPolicy")]
+    for one, template in templates(objects):
+        wants = any("JETON__DATABASE__URL_FILE" in environment(container) for container in containers(template))
+        mine = [p for p in policies if fits(p["podSelector"].get("matchLabels"), labels(template))]
+        open_to = {port["port"] for p in mine for rule in p.get("egress", []) for port in rule["ports"]}
+        if wants and mine and not {53, 5432} <= open_to:
+            yield f"{title(one)} may not reach names and Postgres"
+
+
 def replicas_and_database_agree(objects, facts):
     scalers = {one["spec"]["scaleTargetRef"]["name"]: one for one in kind(objects, "HorizontalPodAutoscaler")}
     for one in kind(objects, "Deployment"):
@@ -344,6 +365,28 @@ def somebody_migrates_the_schema(objects, facts):
             yield f"{title(one)} stays, and a Job cannot be changed"
 
 
+def the_toolbox_is_a_template_that_ends(objects, facts):
+    """It holds every secret and has a shell: it never starts by itself, is forgotten by nobody, and what is
+    written there is written to memory."""
+    for one in kind(objects, "CronJob"):
+        job = one["spec"]["jobTemplate"]["spec"]
+        if one["spec"].get("suspend") is not True:
+            yield f"{title(one)} starts by itself"
+        if not job.get("activeDeadlineSeconds") or "ttlSecondsAfterFinished" not in job or job["backoffLimit"]:
+            yield f"{title(one)}: what it starts does not end, or begins again"
+        for container in containers(job["template"]):
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            volumes = {volume["name"]: volume for volume in job["template"]["spec"]["volumes"]}
+            work = volumes.get(mounts.get(container.get("workingDir")), {}).get("emptyDir", {})
+            if work.get("medium") != "Memory":
+                yield f"{title(one)}: secrets would be written to a node's disk"
+            variables, there = environment(container), files(objects, job["template"])
+            for name in ("JETON__SECRETS__FILE", "JETON__DATABASE__URL_FILE"):
+                where, _, file = variables.get(name, "").rpartition("/")
+                if where != container["workingDir"] or f"/run/secrets/jeton/{file}" not in there:
+                    yield f"{title(one)}: {name} is no copy of a secret"
+
+
 def the_namespace_holds_us_to_it(objects, facts):
     for one in kind(objects, "Namespace"):
         if one["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
@@ -365,6 +408,7 @@ RULES = [
     the_grace_is_longer_than_a_stop, resources_are_given, pods_are_restricted,
     the_image_is_one_and_pinned, operations_are_out_of_the_publics_reach,
     routes_list_the_public_paths_exactly, secrets_are_files_alone,
-    everything_is_denied_that_is_not_allowed, replicas_and_database_agree,
-    somebody_migrates_the_schema, the_namespace_holds_us_to_it, objects_say_what_they_belong_to,
+    everything_is_denied_that_is_not_allowed, who_needs_the_database_may_reach_it, replicas_and_database_agree,
+    somebody_migrates_the_schema, the_toolbox_is_a_template_that_ends, the_namespace_holds_us_to_it,
+    objects_say_what_they_belong_to,
 ]

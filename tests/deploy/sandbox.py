@@ -70,6 +70,8 @@ class Container:
             self.mounts[where].publish(held)
         self.contents = contents
         self.data = self.volume()
+        empty = {one["name"] for one in self.spec["volumes"] if "emptyDir" in one}
+        self.empty = [mount["mountPath"] for mount in self.container["volumeMounts"] if mount["name"] in empty]
 
     def volume(self):
         """The volume that may be written to, if there is one."""
@@ -108,16 +110,32 @@ class Container:
         ]
         # One by one, and not as the root: below /etc and /run there are mounts to come.
         image = self.work / "image"
-        for part in ("usr/bin", "lib", "lib64", *(f"etc/{one.name}" for one in (image / "etc").iterdir())):
+        parts = [f"etc/{one.name}" for one in (image / "etc").iterdir()]
+        own = self.container.get("command")
+        parts += [] if own else ["usr/bin", "lib", "lib64"]
+        for part in parts:
             command += ["--ro-bind-try", str(image / part), f"/{part}"]
+        if own:
+            command += self.with_a_shell(image)
+        for where in self.empty:
+            command += ["--tmpfs", where]
         for where, mount in self.mounts.items():
             command += ["--ro-bind", str(mount.path), where]
         if self.data:
             command += ["--bind", str(self.data[1]), self.data[0]]
         for name, value in self.variables(issuer).items():
             command += ["--setenv", name, value]
-        command += ["--remount-ro", "/", "--chdir", "/", "/usr/bin/jeton", *args]
+        command += ["--remount-ro", "/", "--chdir", self.container.get("workingDir", "/")]
+        command += [*(own or ["/usr/bin/jeton"]), *args]
         return command, dict(os.environ), (reads, writes)
+
+    @staticmethod
+    def with_a_shell(image):
+        """In place of an image that has more than the binary: what this machine has."""
+        done = subprocess.run(["tests/postgres", "bin"], check=True, stdout=subprocess.PIPE, text=True)
+        rights = [word for part in ("/usr", "/bin", "/lib", "/lib64") for word in ("--ro-bind-try", part, part)]
+        return [*rights, "--ro-bind", str(image / "usr/bin"), "/opt/jeton",
+                "--setenv", "PATH", f"/opt/jeton:{done.stdout.strip()}:/usr/bin:/bin"]
 
     def plain(self, args, issuer, ports):
         """Mounts are directories elsewhere, so every path is rewritten; ports are free ones."""

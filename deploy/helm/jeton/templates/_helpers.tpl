@@ -25,6 +25,10 @@ app.kubernetes.io/component: server
 {{- end -}}
 {{- end -}}
 
+{{- define "jeton.toolbox" -}}
+{{- .Values.toolbox.image | default (printf "%s-toolbox:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) -}}
+{{- end -}}
+
 {{- define "jeton.host" -}}
 {{- index (splitList "/" .Values.issuer) 2 -}}
 {{- end -}}
