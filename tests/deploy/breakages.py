@@ -114,7 +114,8 @@ BREAKAGES = [
         "matchLabels"].update({"app.kubernetes.io/component": "server"})),
     (rules.replicas_and_database_agree, lambda o: server(o)["spec"].update(replicas=3)),
     (rules.replicas_and_database_agree, lambda o: kind(o, "HorizontalPodAutoscaler")[0]["spec"].update(
-        maxReplicas=10)),
+        maxReplicas=6)),
+    (rules.replicas_and_database_agree, lambda o: rename(container(o), "JETON__DATABASE__POOL", "16")),
     (rules.replicas_and_database_agree, lambda o: kind(o, "PodDisruptionBudget")[0]["spec"].pop(
         "unhealthyPodEvictionPolicy")),
     (rules.replicas_and_database_agree, lambda o: pod(o)["spec"]["topologySpreadConstraints"].pop()),

@@ -61,6 +61,28 @@ def rendered():
         yield name, [one for text in texts for one in load(text)]
 
 
+# What a release may come to have later. A Job cannot be changed: where its pods would, it is another one.
+LATER = [
+    {"image": {"tag": "9"}}, {"image": {"pullPolicy": "Always"}}, {"imagePullSecrets": [{"name": "pull"}]},
+    {"nodeSelector": {"pool": "id"}}, {"tolerations": [{"operator": "Exists"}]}, {"priorityClassName": "high"},
+    {"affinity": {"podAntiAffinity": {}}}, {"secrets": {"name": "other"}}, {"settings": "[log]\nformat = \"text\"\n"},
+]
+
+
+def changed_jobs():
+    """Values whose Job has the name of the one before and other pods."""
+    chart = Chart.load(CHART)
+    seen = {}
+    for values in [{}, *LATER]:
+        files = chart.render({**ISSUER, **values}, name="jeton", namespace="jeton")
+        for one in load(next(text for path, text in files.items() if path.endswith("/migrate.yaml"))):
+            template = one["spec"]["template"]
+            if seen.setdefault(one["metadata"]["name"], template) != template:
+                yield f"the chart with {values} changes a Job, which Kubernetes refuses"
+    if len(seen) != 1 + len(LATER):
+        yield f"there are {len(seen)} Jobs, and {1 + len(LATER)} were expected"
+
+
 def complaints():
     """What the linter finds, and values that ought to be refused and are not."""
     for name, values in VALUES.items():
@@ -70,6 +92,7 @@ def complaints():
             if message["severity"] > 1:
                 yield f"chart with {name}: {message['path']}: {message['error']}"
         yield from (f"chart with {name}: {error}" for error in report["errors"])
+    yield from changed_jobs()
     chart = Chart.load(CHART)
     for values in REFUSED:
         try:

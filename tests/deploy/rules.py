@@ -2,6 +2,9 @@
 about the server, and yields a complaint for whatever is wrong. `breakages.py` breaks each once."""
 
 import re
+from pathlib import Path
+
+import tomli
 
 from manifests import (
     SERVERS, containers, environment, files, fits, kind, labels, named, ports, seconds, selected, settings,
@@ -21,7 +24,7 @@ LAST_ACTS = 10
 
 # What Postgres leaves of its 100 connections when nobody has set it up otherwise.
 POSTGRES_CONNECTIONS = 97
-POOL = 16
+POOL = tomli.loads(Path("config/default.toml").read_text(encoding="utf-8"))["database"]["pool"]
 
 
 def selectors_pick_the_servers_pods(objects, facts):
@@ -333,7 +336,9 @@ def replicas_and_database_agree(objects, facts):
         if ("replicas" in spec) == bool(scaler):
             yield f"{title(one)}: replicas are set by nobody, or twice"
         most = scaler["spec"]["maxReplicas"] if scaler else spec.get("replicas", 0)
-        if (most + 1) * POOL > POSTGRES_CONNECTIONS:
+        pool = int(environment(containers(template)[0]).get("JETON__DATABASE__POOL", POOL))
+        # In a rollout each old pod keeps its connections while it drains, beside its successor's.
+        if 2 * most * pool > POSTGRES_CONNECTIONS:
             yield f"{title(one)}: {most} replicas open more connections than Postgres allows by default"
         if (scaler["spec"]["minReplicas"] if scaler else spec.get("replicas", 0)) < 3:
             yield f"{title(one)}: fewer than three replicas"

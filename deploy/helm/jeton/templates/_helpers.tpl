@@ -29,6 +29,12 @@ app.kubernetes.io/component: server
 {{- .Values.toolbox.image | default (printf "%s-toolbox:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) -}}
 {{- end -}}
 
+{{/* In a rollout old pods keep their connections while they drain, and new ones have theirs already. */}}
+{{- define "jeton.pool" -}}
+{{- $most := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int -}}
+{{- .Values.database.pool | default (min 16 (max 1 (div 97 (mul 2 $most)))) -}}
+{{- end -}}
+
 {{- define "jeton.host" -}}
 {{- index (splitList "/" .Values.issuer) 2 -}}
 {{- end -}}
