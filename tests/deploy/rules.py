@@ -102,7 +102,7 @@ def what_is_referred_to_exists(objects, facts):
 def missing_sources(objects, facts, one, volume):
     for source in volume.get("projected", {}).get("sources") or [volume]:
         if config := source.get("configMap"):
-            if not named(objects, "ConfigMap", config["name"]):
+            if not named(objects, "ConfigMap", config["name"]) and not config.get("optional"):
                 yield f"{title(one)}: no ConfigMap {config['name']}"
         if secret := source.get("secret"):
             name = secret.get("secretName") or secret.get("name")
