@@ -30,6 +30,8 @@ id = "billing"
 secret_file = "billing"
 resources = ["https://api.example.com/"]
 """
+BASIC = base64.b64encode(f"billing:{CANARY}".encode()).decode()
+BILLING = {"Authorization": f"Basic {BASIC}", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 def ask(port, path, method="GET", form=None, headers=None):
@@ -150,12 +152,9 @@ class Contract:
 
     def changes_clients(self, container, process):
         """A changed ConfigMap and Secret are applied by the running server."""
-        basic = base64.b64encode(f"billing:{CANARY}".encode()).decode()
-        headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
-
         def token():
             form = "grant_type=client_credentials"
-            return ask(self.public, "/oauth2/token", "POST", form, headers)[0]
+            return ask(self.public, "/oauth2/token", "POST", form, BILLING)[0]
 
         must(token() == 401, "a client is there before it was described", process)
         mount = container.mounts["/etc/jeton-clients"]
@@ -170,8 +169,13 @@ class Contract:
         must(not wrong, "\n".join(wrong))
         if container.data:
             port = free_ports(["prometheus"])["prometheus"]
-            empty = monitoring.empty_panels(f"127.0.0.1:{self.operations}", port)
+            empty = monitoring.empty_panels(f"127.0.0.1:{self.operations}", port, self.uses_it)
             must(not empty, f"panels that show nothing: {empty}", process)
+
+    def uses_it(self):
+        """A token, and a refusal that no budget counts: a share of nothing is no number."""
+        for form in ("grant_type=client_credentials", "grant_type=client_credentials&scope=unknown"):
+            ask(self.public, "/oauth2/token", "POST", form, BILLING)
 
     def stops(self, container, process):
         """Unready at once, serving for the drain delay, gone with 0 within the grace."""

@@ -6,6 +6,7 @@ section in the runbooks.
 
 import concurrent.futures
 import json
+import math
 import os
 import re
 import subprocess
@@ -209,8 +210,9 @@ def scrape_complaints(text):
     yield from missing(text)
 
 
-def empty_panels(target, port, patience=20):
-    """Panels that show nothing in a real Prometheus which scrapes this address."""
+def empty_panels(target, port, ask, patience=30):
+    """Panels that show nothing in a real Prometheus which scrapes this address, while `ask` asks for what they
+    are to show."""
     with tempfile.TemporaryDirectory() as work:
         config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
                   "rule_files": [str(ALERTS.resolve())],
@@ -224,6 +226,7 @@ def empty_panels(target, port, patience=20):
             left, ends = list(panels()), time.monotonic() + patience
             while left and time.monotonic() < ends and child.poll() is None:
                 time.sleep(0.5)
+                ask()
                 left = [one for one in left if not has_series(port, one[1])]
             if left:
                 print(Path(work, "log").read_text(encoding="utf-8")[-2000:], file=sys.stderr)
@@ -238,9 +241,14 @@ def has_series(port, expr):
     query = urllib.parse.urlencode({"query": expr})
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=5) as answer:
-            return bool(json.load(answer)["data"]["result"])
+            return any(shown(one) for one in json.load(answer)["data"]["result"])
     except OSError:
         return False
+
+
+def shown(one):
+    """Whether a panel shows this value: of 0/0 Grafana leaves the place blank."""
+    return math.isfinite(float(one["value"][1]))
 
 
 if __name__ == "__main__":
