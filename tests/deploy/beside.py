@@ -31,19 +31,25 @@ def versions():
 
 
 def image(template):
-    dockerfile = read("deploy/Dockerfile")
+    stages = read("deploy/Dockerfile").split("\nFROM ")
+    dockerfile = stages[-1]
     pod, container = template["spec"]["securityContext"], containers(template)[0]
     if f"\nUSER {pod['runAsUser']}:{pod['runAsGroup']}\n" not in dockerfile:
         yield "the image has another user than the pods"
     ports = " ".join(str(port["containerPort"]) for port in container["ports"])
     if f"\nEXPOSE {ports}\n" not in dockerfile:
         yield f"the image does not expose {ports}"
-    if not dockerfile.split("\nFROM ")[-1].startswith("scratch\n"):
+    if not dockerfile.startswith("scratch\n"):
         yield "there is more in the image than the binary needs"
     if '\nENTRYPOINT ["/usr/bin/jeton"]\n' not in dockerfile:
         yield "the image starts something else"
     if "command" in container:
         yield "a pod does not use the image's entry point"
+    toolbox = next((stage for stage in stages if " AS toolbox\n" in stage), "")
+    if f"\nUSER {pod['runAsUser']}:{pod['runAsGroup']}\n" not in toolbox or "/usr/bin/jeton" not in toolbox:
+        yield "there is no toolbox, or it has another user than the pods"
+    if "target: toolbox" not in read(".github/workflows/release.yml"):
+        yield "the release has no toolbox, which pods want"
 
 
 def drain():
