@@ -110,7 +110,7 @@ impl Service {
         let family = match self.known(text, client, decision).await? {
             Ok((_, family)) => family,
             Err(cause) => {
-                decision.verdict = Some(Verdict::NothingToRevoke(cause));
+                self.nothing_to_revoke(cause, client, caller, decision);
                 return Ok(());
             }
         };

@@ -6,7 +6,7 @@ use super::refresh_token::is_refresh_token;
 use super::{Caller, Presented, Service};
 use crate::domain::revocation::MARGIN;
 use crate::domain::{
-    Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Time, Verdict,
+    Client, Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Time, Verdict,
 };
 use crate::secret::TokenText;
 
@@ -58,7 +58,7 @@ impl Service {
         let token = match examined {
             Ok(token) => token,
             Err(cause) => {
-                decision.verdict = Some(Verdict::NothingToRevoke(cause));
+                self.nothing_to_revoke(cause, &client.client, caller, decision);
                 return Ok(());
             }
         };
@@ -70,5 +70,19 @@ impl Service {
         self.mirror.writer.write(act).await.map_err(Refusal::from)?;
         decision.verdict = Some(Verdict::Revoked);
         Ok(())
+    }
+    /// The answer does not say why, the log does. Who has another client's token is worth a row besides.
+    pub(super) fn nothing_to_revoke(
+        &self,
+        cause: Inactive,
+        client: &Client,
+        caller: &Caller,
+        decision: &mut Decision,
+    ) {
+        decision.verdict = Some(Verdict::NothingToRevoke(cause));
+        if cause == Inactive::NotForCaller {
+            let (notes, now) = (&self.mirror.notes, self.clock.now());
+            notes.not_its_client(&client.id, caller.network, now, caller.request_id.as_str());
+        }
     }
 }

@@ -37,20 +37,23 @@ async fn failed_run(tx: &mut Tx, run: &FailedRun) -> Result<(), StoreError> {
     let (action, reason, client, detail) = match &run.name {
         Name::Client(client) => (
             Action::ClientAuthFailedRun,
-            Reason::ClientAuthFailed,
+            Some(Reason::ClientAuthFailed),
             client.as_ref(),
             json!({ "registered": client.is_some(), "network": network }),
         ),
         Name::Person(person) => (
             Action::SignInFailedRun,
-            Reason::SignInFailed,
+            Some(Reason::SignInFailed),
             None,
             json!({ "subject": person, "network": network }),
         ),
+        Name::NotItsClient(client) => {
+            (Action::ForeignTokenRevocation, None, Some(client), json!({ "network": network }))
+        }
     };
     let actor = client.map_or("somebody", ClientId::as_str);
     let event = Event {
-        reason: Some(reason),
+        reason,
         client,
         request: Some(&run.request),
         detail,

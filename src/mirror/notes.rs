@@ -10,9 +10,6 @@ use uuid::Uuid;
 use crate::domain::{ClientId, Network, Time};
 use crate::secret::{SecretDigest, SecretId};
 
-/// So many failures within [`RUN_WINDOW`] make a run.
-const RUN_LENGTH: u32 = 5;
-
 /// The window in which failures count towards a run.
 const RUN_WINDOW: Duration = Duration::from_secs(60);
 
@@ -35,6 +32,19 @@ pub enum Name {
     Client(Option<ClientId>),
     /// A person; `None` stands for all names that are nobody's.
     Person(Option<Uuid>),
+    /// A client, which proved that it is, and presented another one's token to have it revoked.
+    NotItsClient(ClientId),
+}
+
+impl Name {
+    /// So many within [`RUN_WINDOW`] are written down. Who mistypes is not worth a row; who has another
+    /// client's token is.
+    const fn run_length(&self) -> u32 {
+        match self {
+            Self::Client(_) | Self::Person(_) => 5,
+            Self::NotItsClient(_) => 1,
+        }
+    }
 }
 
 /// A run of failed authentication.
@@ -84,6 +94,11 @@ impl Notes {
         self.failed_as(Name::Person(person), network, at, request);
     }
 
+    /// Notes that a client would have revoked another one's token (RFC 7009 §2.1).
+    pub fn not_its_client(&self, client: &ClientId, network: Network, at: Time, request: &str) {
+        self.failed_as(Name::NotItsClient(client.clone()), network, at, request);
+    }
+
     fn failed_as(&self, name: Name, network: Network, at: Time, request: &str) {
         let mut inner = self.inner();
         let failures = inner.failures.entry(name.clone()).or_default();
@@ -91,7 +106,7 @@ impl Notes {
             *failures = Failures { count: 0, since: Some(at) };
         }
         failures.count = failures.count.saturating_add(1);
-        if failures.count == RUN_LENGTH {
+        if failures.count == name.run_length() {
             inner.runs.push(FailedRun { name, network, at, request: request.to_owned() });
         }
     }

@@ -44,6 +44,8 @@ pub enum Action {
     ClientSecretRetired,
     /// Somebody failed to authenticate as a client again and again.
     ClientAuthFailedRun,
+    /// A client asked for another one's token to be revoked; nothing was.
+    ForeignTokenRevocation,
     /// A resource was registered.
     ResourceCreated,
     /// A resource was changed.
@@ -120,6 +122,7 @@ impl Action {
             Self::ClientSecretAdded => "client_secret_added",
             Self::ClientSecretRetired => "client_secret_retired",
             Self::ClientAuthFailedRun => "client_auth_failed_run",
+            Self::ForeignTokenRevocation => "foreign_token_revocation",
             Self::ResourceCreated => "resource_created",
             Self::ResourceChanged => "resource_changed",
             Self::ResourceDeleted => "resource_deleted",

@@ -104,6 +104,15 @@ async fn another_clients_token_is_left_alone_without_a_word() {
     assert!(app.is_active("rs", &token).await);
     assert!(acts(&app).is_empty());
     assert!((app.refusals("token_not_for_caller").await - 4.0).abs() < 0.1, "it is counted");
+    let rows = "select client_id from audit_events where action = 'foreign_token_revocation'
+                order by client_id";
+    assert_done(&app.revoke("rs", &token).await, "once more in the same minute");
+    app.beat().await;
+    assert_eq!(
+        app.database.sql(rows),
+        ["idle", "narrow", "poster", "rs"],
+        "and in the audit trail"
+    );
 }
 
 #[actix_web::test]
