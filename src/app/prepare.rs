@@ -175,6 +175,7 @@ pub fn desk(settings: &Settings, db: Db, issuer: Issuer, actor: &str) -> Result<
         secrets,
         issuer,
         policy: settings.keys.clone(),
+        refresh: settings.refresh,
         trusted: settings.clients_max_staleness,
         revocation_bound: settings.revocation_max_staleness,
         actor: actor.to_owned(),

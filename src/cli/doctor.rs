@@ -44,6 +44,7 @@ async fn examine(global: &Global) -> Vec<Finding> {
         tls: settings.server.tls.as_ref().map(|files| (&*files.certificate, &*files.key)),
         issuer: settings.issuer.clone(),
         policy: &settings.keys,
+        refresh: settings.refresh,
     };
     found.extend(doctor::examine(&subject, &Clock::system()).await);
     if let Ok(db) = &subject.database {

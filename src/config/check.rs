@@ -7,13 +7,11 @@ use humantime::format_duration;
 
 use super::Settings;
 use crate::domain::Issuer;
+use crate::domain::family;
 use crate::domain::schedule::LEAD_FLOOR;
 
 /// Longest access token that makes sense for a token that cannot be taken back everywhere at once.
 const TTL_LIMIT: Duration = Duration::from_secs(24 * 3600);
-
-/// Longest life of one sign-in.
-const FAMILY_LIMIT: Duration = Duration::from_secs(400 * 86_400);
 
 /// Longest time in which a predecessor may be used by whoever holds it.
 const WINDOW_LIMIT: Duration = Duration::from_secs(600);
@@ -111,12 +109,12 @@ fn refresh(settings: &Settings, problems: &mut Vec<String>) {
             show(settings.keys.longest_token)
         ));
     }
-    if refresh.absolute < refresh.idle || refresh.absolute > FAMILY_LIMIT {
+    if refresh.absolute < refresh.idle || refresh.absolute > family::LONGEST {
         problems.push(format!(
             "refresh.absolute ({}) is shorter than refresh.idle ({}) or longer than {}",
             show(refresh.absolute),
             show(refresh.idle),
-            show(FAMILY_LIMIT)
+            show(family::LONGEST)
         ));
     }
     if refresh.window > WINDOW_LIMIT {

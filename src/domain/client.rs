@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -206,6 +207,12 @@ pub struct Client {
     pub algorithm: Option<Algorithm>,
     /// What happens when it repeats a refresh; `None` means the default for its kind.
     pub refresh_retry: Option<RefreshRetry>,
+    /// Its families end when so long nothing was refreshed; `None` means the configured default.
+    pub refresh_idle: Option<Duration>,
+    /// Its families end after so long, however much they are used; `None` means the configured default.
+    pub refresh_absolute: Option<Duration>,
+    /// So many of its families one person may have alive; `None` means any number.
+    pub refresh_families: Option<NonZeroU32>,
     /// It is the operator's own: people are not asked for consent.
     pub first_party: bool,
     /// Static claims of its tokens.
@@ -237,6 +244,9 @@ impl Client {
             access_token_ttl: None,
             algorithm: None,
             refresh_retry: None,
+            refresh_idle: None,
+            refresh_absolute: None,
+            refresh_families: None,
             first_party: false,
             claims: ExtraClaims::default(),
             disabled_at: None,

@@ -13,6 +13,9 @@ use super::{AuthMethod, Client, ClientId, Reason, RefreshRetry, ResourceId, Scop
 /// was lost by the database.
 pub const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
+/// Longest life of one sign-in that anybody may choose.
+pub const LONGEST: Duration = Duration::from_secs(400 * 86_400);
+
 /// One authorization, as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Family {
@@ -87,6 +90,13 @@ impl RefreshRules {
         };
         let policy = client.refresh_retry.unwrap_or(usual);
         RetryRules { policy, window: self.window, heal: self.heal }
+    }
+
+    /// How long what is begun for a client now may lie idle, and how long it may live. Where both are
+    /// chosen in different places, a family still never lies idle beyond its end.
+    pub fn life_of(&self, client: &Client) -> (Duration, Duration) {
+        let absolute = client.refresh_absolute.unwrap_or(self.absolute);
+        (client.refresh_idle.unwrap_or(self.idle).min(absolute), absolute)
     }
 }
 

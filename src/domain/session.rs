@@ -15,6 +15,8 @@ pub enum End {
     PasswordChanged,
     /// The person was deleted.
     UserDeleted,
+    /// The person signed in anew, and its client may have no more of them alive.
+    TooMany,
     /// It had been ended before the database lost that, and a replica knew.
     Restored,
 }
@@ -27,6 +29,7 @@ impl End {
             Self::Operator => "operator",
             Self::PasswordChanged => "password_changed",
             Self::UserDeleted => "user_deleted",
+            Self::TooMany => "too_many_sessions",
             Self::Restored => "revocation_restored",
         }
     }

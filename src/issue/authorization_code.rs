@@ -55,10 +55,13 @@ pub(super) async fn grant(
     let mut token = service.issue(grant, now, decision)?;
     let family = stored.family.id;
     decision.refreshed = Some(Refreshed { family, generation: 0, how: None });
-    if registered.client.grants.contains(&GrantType::RefreshToken) {
+    let client = &registered.client;
+    let refreshes = client.grants.contains(&GrantType::RefreshToken);
+    if refreshes {
         service.with_refresh_token(&mut token, &stored.family, now);
     }
-    match redeem(&redemption, &stored).await {
+    let most = client.refresh_families.filter(|_| refreshes);
+    match redeem(&redemption, &stored, most).await {
         Ok(()) => Ok(token),
         Err(refusal) => {
             // It was signed, and nobody will see it.
@@ -153,8 +156,9 @@ fn resource<'a>(
 /// access token lives: so that a second use of the code can end it.
 fn family(service: &Service, code: &Code, registered: &Registered, now: Time) -> Stored {
     let (rules, client) = (&service.rules, &registered.client);
+    let (idle, absolute) = rules.refresh.life_of(client);
     let life = if client.grants.contains(&GrantType::RefreshToken) {
-        rules.refresh.absolute
+        absolute
     } else {
         let wanted = client.access_token_ttl.unwrap_or(rules.access_token_ttl);
         wanted.min(rules.access_token_ttl_max)
@@ -170,7 +174,7 @@ fn family(service: &Service, code: &Code, registered: &Registered, now: Time) ->
             resources: code.resources.clone(),
             scopes: code.scopes.clone(),
             authenticated_at: code.authenticated_at,
-            idle: rules.refresh.idle,
+            idle,
             ends_at: now + life,
             suspended_at: None,
             revoked_at: None,

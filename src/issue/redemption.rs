@@ -1,16 +1,22 @@
 //! Spending a code: once, whoever tries at the same time, whatever answer is lost.
 
+use std::num::NonZeroU32;
+
 use serde_json::json;
 use tokio::task::spawn_local;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use super::ending::Ending;
 use super::{Service, away};
-use crate::domain::{Reason, Refusal, RequestId, Time};
+use crate::domain::revocation::MARGIN;
+use crate::domain::session::End;
+use crate::domain::{Family, Reason, Refusal, RequestId, Revocation, Target, Time};
 use crate::store::audit::{self, Action, Event};
 use crate::store::codes::{self, Code};
 use crate::store::families::{self, Stored};
-use crate::store::{StoreError, users};
+use crate::store::sessions::{self, Room};
+use crate::store::{StoreError, Tx, revocations, users};
 
 /// A code that is being redeemed.
 pub(super) struct Redemption<'a> {
@@ -23,8 +29,8 @@ pub(super) struct Redemption<'a> {
 
 /// What one transaction came to.
 enum Spent {
-    /// The family has begun.
-    Begun,
+    /// The family has begun, and these acts ended elder ones.
+    Begun(Vec<Revocation>),
     /// The account is switched off, or that sign-in counts no more. The code was not spent.
     PersonGone,
     /// The code is used, or over.
@@ -34,20 +40,35 @@ enum Spent {
 /// Spends the code and begins the family, or refuses. If the answer of a commit is lost it is done
 /// once more, and what then is too late is looked at: the code knows which family it made, and ours
 /// has a name that nobody else could have drawn.
-pub(super) async fn redeem(of: &Redemption<'_>, stored: &Stored) -> Result<(), Refusal> {
-    let mut outcome = spend(of, stored).await;
+///
+/// Where only `most` families may be alive, the eldest end with it.
+pub(super) async fn redeem(
+    of: &Redemption<'_>,
+    stored: &Stored,
+    most: Option<NonZeroU32>,
+) -> Result<(), Refusal> {
+    let mut outcome = spend(of, stored, most).await;
     if matches!(outcome, Err(StoreError::Unknown)) {
-        outcome = spend(of, stored).await;
+        outcome = spend(of, stored, most).await;
     }
     match outcome {
-        Ok(Spent::Begun) => Ok(()),
+        Ok(Spent::Begun(acts)) => {
+            if !acts.is_empty() {
+                of.service.mirror.acts.wrote(&acts, of.service.clock.tick());
+            }
+            Ok(())
+        }
         Ok(Spent::PersonGone) => Err(person_gone(of, stored).await),
         Ok(Spent::TooLate) | Err(StoreError::Unknown) => look(of, stored).await,
         Err(error) => Err(away(&error)),
     }
 }
 
-async fn spend(of: &Redemption<'_>, stored: &Stored) -> Result<Spent, StoreError> {
+async fn spend(
+    of: &Redemption<'_>,
+    stored: &Stored,
+    most: Option<NonZeroU32>,
+) -> Result<Spent, StoreError> {
     let (family, now) = (&stored.family, of.now);
     let actor = family.subject.to_string();
     let event = Event {
@@ -66,9 +87,44 @@ async fn spend(of: &Redemption<'_>, stored: &Stored) -> Result<Spent, StoreError
         }
         families::add(tx, stored).await?;
         audit::add(tx, &event).await?;
-        Ok(Spent::Begun)
+        let Some(most) = most else { return Ok(Spent::Begun(Vec::new())) };
+        make_room(tx, of, family, most).await.map(Spent::Begun)
     });
     spend.await
+}
+
+/// Ends the eldest of a person's families at a client, so that with the new one no more than `most` are
+/// alive. Whoever signs in at the same moment waits for the person's row, and counts this one.
+async fn make_room(
+    tx: &mut Tx,
+    of: &Redemption<'_>,
+    family: &Family,
+    most: NonZeroU32,
+) -> Result<Vec<Revocation>, StoreError> {
+    let Family { subject, ref client, id: newest, .. } = *family;
+    let (now, why) = (of.now, End::TooMany);
+    let room = Room { subject, client, newest, most };
+    let ended = sessions::end_eldest(tx, &room, why, now).await?;
+    for id in &ended {
+        let event = Event {
+            client: Some(client),
+            request: Some(of.request_id.as_str()),
+            detail: json!({
+                "family": id, "subject": subject, "why": why.name(), "begun": newest,
+            }),
+            ..Event::new(Action::FamilyRevoked, "server", now)
+        };
+        audit::add(tx, &event).await?;
+    }
+    let expires_at = now + of.service.longest_token() + MARGIN;
+    let act = |id: Uuid| Revocation {
+        target: Target::Family(id),
+        issued_before: Time::from_micros(0),
+        expires_at,
+    };
+    let acts: Vec<_> = ended.into_iter().map(act).collect();
+    revocations::append(tx, &acts).await?;
+    Ok(acts)
 }
 
 async fn look(of: &Redemption<'_>, stored: &Stored) -> Result<(), Refusal> {

@@ -1,5 +1,8 @@
 //! Clients: register, look at, switch off and on, delete, and change their secrets.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -16,7 +19,7 @@ use crate::store::versions::{self, Part};
 use crate::store::{StoreError, Tx, clients, keys, resources};
 
 /// How long an older secret goes on working once it has a successor.
-pub const OVERLAP: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// A client as operators see it.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +52,12 @@ pub struct ClientView {
     pub algorithm: Option<&'static str>,
     /// What happens when it repeats a refresh; absent: the default.
     pub refresh_retry: Option<&'static str>,
+    /// Its sign-ins end when so long nothing was refreshed; absent: the default.
+    pub refresh_idle: Option<String>,
+    /// Its sign-ins end after so long, however much they are used; absent: the default.
+    pub refresh_absolute: Option<String>,
+    /// So many sign-ins one person may have alive; absent: any number.
+    pub refresh_families: Option<u32>,
     /// Whether it is the operator's own.
     pub first_party: bool,
     /// Static claims of its tokens.
@@ -95,7 +104,7 @@ fn exposed<S: Serializer>(secret: &Option<ClientSecret>, to: S) -> Result<S::Ok,
 pub(super) type Field = (&'static str, fn(&Client) -> Value, fn(&mut Client, &Client));
 
 /// Every field that a description sets.
-pub(super) const FIELDS: [Field; 14] = [
+pub(super) const FIELDS: [Field; 17] = [
     ("name", |c| json!(c.name), |to, from| to.name.clone_from(&from.name)),
     ("auth_method", |c| json!(c.auth_method.name()), |to, from| to.auth_method = from.auth_method),
     (
@@ -136,6 +145,21 @@ pub(super) const FIELDS: [Field; 14] = [
         |c| json!(c.refresh_retry.map(RefreshRetry::name)),
         |to, from| to.refresh_retry = from.refresh_retry,
     ),
+    (
+        "refresh_idle",
+        |c| json!(c.refresh_idle.map(written)),
+        |to, from| to.refresh_idle = from.refresh_idle,
+    ),
+    (
+        "refresh_absolute",
+        |c| json!(c.refresh_absolute.map(written)),
+        |to, from| to.refresh_absolute = from.refresh_absolute,
+    ),
+    (
+        "refresh_families",
+        |c| json!(c.refresh_families),
+        |to, from| to.refresh_families = from.refresh_families,
+    ),
     ("first_party", |c| json!(c.first_party), |to, from| to.first_party = from.first_party),
     (
         "claims",
@@ -156,6 +180,18 @@ fn ttl(client: &Client) -> Option<String> {
     client.access_token_ttl.map(|ttl| humantime::format_duration(ttl).to_string())
 }
 
+/// A length as one writes it: whole days as days, for a month is no number of them.
+pub(super) fn written(length: Duration) -> String {
+    const DAY: u64 = 86_400;
+    match length.as_secs() {
+        0 => humantime::format_duration(length).to_string(),
+        seconds if seconds % DAY == 0 && length.subsec_nanos() == 0 => {
+            format!("{}d", seconds / DAY)
+        }
+        _ => humantime::format_duration(length).to_string(),
+    }
+}
+
 fn view(client: &Client, secrets: &[StoredSecret]) -> ClientView {
     let own = secrets.iter().filter(|secret| secret.client == client.id);
     ClientView {
@@ -173,6 +209,9 @@ fn view(client: &Client, secrets: &[StoredSecret]) -> ClientView {
         access_token_ttl: ttl(client),
         algorithm: client.algorithm.map(Algorithm::name),
         refresh_retry: client.refresh_retry.map(RefreshRetry::name),
+        refresh_idle: client.refresh_idle.map(written),
+        refresh_absolute: client.refresh_absolute.map(written),
+        refresh_families: client.refresh_families.map(NonZeroU32::get),
         first_party: client.first_party,
         claims: Value::Object(client.claims.as_map().clone()),
         secrets: own
@@ -201,6 +240,7 @@ impl Desk {
         Ok(Frame {
             issuer: &self.issuer,
             policy: &self.policy,
+            refresh: &self.refresh,
             lines: (!keys.is_empty()).then(|| active.map(|row| row.key.algorithm).collect()),
             resources: resources.iter().map(|one| (one.id.clone(), one.scope_set())).collect(),
         })

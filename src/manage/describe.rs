@@ -2,11 +2,13 @@
 //! the rules that a description must keep. Mistakes are collected, and named by key.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::domain::family::{self, RefreshRules};
 use crate::domain::redirect;
 use crate::domain::schedule::Policy;
 use crate::domain::{
@@ -14,6 +16,8 @@ use crate::domain::{
     Resource, ResourceId, Scope, ScopeDefinition, Scopes, Time,
 };
 use crate::secret::WrittenSecret;
+
+use super::clients::written;
 
 /// A `[[resource]]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -85,6 +89,12 @@ pub struct ClientDescription {
     pub algorithm: Option<String>,
     /// What happens when it repeats a refresh: `strict`, `window` or `until_used`.
     pub refresh_retry: Option<String>,
+    /// Its sign-ins end when so long nothing was refreshed; default: `refresh.idle`.
+    pub refresh_idle: Option<String>,
+    /// Its sign-ins end after so long, however much they are used; default: `refresh.absolute`.
+    pub refresh_absolute: Option<String>,
+    /// So many of its sign-ins one person may have alive; default: any number.
+    pub refresh_families: Option<u32>,
     /// It is the operator's own: no consent page.
     #[serde(default)]
     pub first_party: bool,
@@ -100,6 +110,8 @@ pub struct Frame<'a> {
     pub issuer: &'a Issuer,
     /// The key lines and limits.
     pub policy: &'a Policy,
+    /// How long sign-ins last where a client says nothing else.
+    pub refresh: &'a RefreshRules,
     /// The lines that can sign now; `None` on an issuer without keys, whose first keys sign at once.
     pub lines: Option<HashSet<Algorithm>>,
     /// Every resource there will be.
@@ -138,6 +150,14 @@ impl<'a> Mistakes<'a> {
                 parse(text).map_err(said).ok()
             })
             .collect()
+    }
+
+    fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
+        let parsed = humantime::parse_duration(text?);
+        self.parse(
+            key,
+            parsed.map_err(|_| Invalid("write a duration with its unit, such as \"10m\"")),
+        )
     }
 
     fn scopes(&mut self, key: &str, texts: Option<&Vec<String>>) -> Option<Scopes> {
@@ -211,13 +231,8 @@ impl ClientDescription {
             .and_then(|text| mistakes.parse("default_resource", ResourceId::parse(text)));
         client.scopes = mistakes.scopes("scopes", self.scopes.as_ref());
         client.default_scopes = mistakes.scopes("default_scopes", self.default_scopes.as_ref());
-        client.access_token_ttl = self.access_token_ttl.as_ref().and_then(|text| {
-            let parsed = humantime::parse_duration(text);
-            mistakes.parse(
-                "access_token_ttl",
-                parsed.map_err(|_| Invalid("write a duration with its unit, such as \"10m\"")),
-            )
-        });
+        client.access_token_ttl =
+            mistakes.duration("access_token_ttl", self.access_token_ttl.as_deref());
         client.algorithm = self
             .algorithm
             .as_ref()
@@ -226,12 +241,23 @@ impl ClientDescription {
             .refresh_retry
             .as_ref()
             .and_then(|text| mistakes.parse("refresh_retry", text.parse::<RefreshRetry>()));
+        self.check_sign_ins(&mut client, &mut mistakes);
         client.first_party = self.first_party;
         client.claims =
             mistakes.parse("claims", ExtraClaims::new(self.claims.clone())).unwrap_or_default();
         check_client(&client, frame, &mut mistakes);
         self.check_secret(&client, &mut mistakes);
         Some(client)
+    }
+
+    fn check_sign_ins(&self, client: &mut Client, mistakes: &mut Mistakes<'_>) {
+        client.refresh_idle = mistakes.duration("refresh_idle", self.refresh_idle.as_deref());
+        client.refresh_absolute =
+            mistakes.duration("refresh_absolute", self.refresh_absolute.as_deref());
+        client.refresh_families = self.refresh_families.and_then(NonZeroU32::new);
+        if self.refresh_families == Some(0) {
+            mistakes.add("refresh_families", "it is at least 1: nobody could sign in");
+        }
     }
 
     fn check_secret(&self, client: &Client, mistakes: &mut Mistakes<'_>) {
@@ -276,6 +302,7 @@ fn check_client(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>)
     }
     check_scopes(client, frame, mistakes);
     check_signing(client, frame, mistakes);
+    check_lives(client, frame, mistakes);
 }
 
 fn check_scopes(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>) {
@@ -313,6 +340,45 @@ fn check_signing(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>
                 "algorithm",
                 "its keys cannot sign yet; `jeton keys list` says from when on they can",
             );
+        }
+    }
+}
+
+/// What must hold for all sign-ins must hold for those of a client, wherever each of the two is chosen.
+fn check_lives(client: &Client, frame: &Frame<'_>, mistakes: &mut Mistakes<'_>) {
+    let absolute = client.refresh_absolute.unwrap_or(frame.refresh.absolute);
+    let longest = family::LONGEST;
+    if client.refresh_absolute.is_some() && absolute > longest {
+        mistakes.add("refresh_absolute", format_args!("it is at most {}", written(longest)));
+    }
+    if let Some(idle) = client.refresh_idle.filter(|idle| *idle > absolute) {
+        mistakes.add(
+            "refresh_idle",
+            format_args!(
+                "it ({}) is longer than {} ({})",
+                written(idle),
+                if client.refresh_absolute.is_some() {
+                    "refresh_absolute"
+                } else {
+                    "refresh.absolute"
+                },
+                written(absolute)
+            ),
+        );
+    }
+    // An app that waits for its access token to end would find its sign-in over.
+    let token = client.access_token_ttl.unwrap_or(frame.policy.longest_token);
+    let lives =
+        [("refresh_idle", client.refresh_idle), ("refresh_absolute", client.refresh_absolute)];
+    for (key, life) in lives {
+        if let Some(life) = life.filter(|life| *life < token) {
+            let what = if client.access_token_ttl.is_some() {
+                "its access_token_ttl"
+            } else {
+                "tokens.access_token_ttl_max (or give it an access_token_ttl)"
+            };
+            let (life, token) = (written(life), written(token));
+            mistakes.add(key, format_args!("it ({life}) is shorter than {token}, {what}"));
         }
     }
 }

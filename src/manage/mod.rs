@@ -21,6 +21,7 @@ pub mod users;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::family::RefreshRules;
 use crate::domain::schedule::{CannotRotate, Policy};
 use crate::domain::{Issuer, Time};
 use crate::hashing::HashError;
@@ -39,6 +40,8 @@ pub struct Desk {
     pub issuer: Issuer,
     /// The key schedule.
     pub policy: Policy,
+    /// How long sign-ins last where a client says nothing else.
+    pub refresh: RefreshRules,
     /// How long a replica that is cut off from the database goes on issuing.
     pub trusted: Duration,
     /// Within what time replicas obey a revocation.

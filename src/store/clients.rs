@@ -1,5 +1,7 @@
 //! Rows of clients.
 
+use std::num::NonZeroU32;
+
 use serde_json::Value;
 use sqlx::types::Json;
 
@@ -15,13 +17,16 @@ statements! {
     CLIENTS on Both =
         "select id, name, auth_method, grants, redirect_uris, resources, default_resource, scopes,
                 default_scopes, introspects, access_token_ttl, algorithm, refresh_retry,
-                first_party, claims, disabled_at, valid_from, created_at, updated_at
+                first_party, claims, disabled_at, valid_from, created_at, updated_at,
+                refresh_idle, refresh_absolute, refresh_families
          from clients order by id";
     CLIENT_PUT on Both =
         "insert into clients (id, name, auth_method, grants, redirect_uris, resources,
              default_resource, scopes, default_scopes, introspects, access_token_ttl, algorithm,
-             claims, created_at, updated_at, refresh_retry, first_party, valid_from)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+             claims, created_at, updated_at, refresh_retry, first_party, valid_from,
+             refresh_idle, refresh_absolute, refresh_families)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+             $19, $20, $21)
          on conflict (id) do update set name = excluded.name, auth_method = excluded.auth_method,
              grants = excluded.grants, redirect_uris = excluded.redirect_uris,
              resources = excluded.resources, default_resource = excluded.default_resource,
@@ -29,6 +34,8 @@ statements! {
              introspects = excluded.introspects, access_token_ttl = excluded.access_token_ttl,
              algorithm = excluded.algorithm, claims = excluded.claims,
              refresh_retry = excluded.refresh_retry, first_party = excluded.first_party,
+             refresh_idle = excluded.refresh_idle, refresh_absolute = excluded.refresh_absolute,
+             refresh_families = excluded.refresh_families,
              updated_at = excluded.updated_at";
     CLIENT_SET_DISABLED on Both =
         "update clients set disabled_at = $2, updated_at = $3 where id = $1";
@@ -54,6 +61,9 @@ struct Row {
     access_token_ttl: Option<i64>,
     algorithm: Option<String>,
     refresh_retry: Option<String>,
+    refresh_idle: Option<i64>,
+    refresh_absolute: Option<i64>,
+    refresh_families: Option<i64>,
     first_party: bool,
     claims: Json<Value>,
     disabled_at: Option<i64>,
@@ -102,6 +112,13 @@ impl TryFrom<Row> for Client {
                 .map(str::parse)
                 .transpose()
                 .map_err(|_| bad("refresh_retry"))?,
+            refresh_idle: row.refresh_idle.map(from_micros),
+            refresh_absolute: row.refresh_absolute.map(from_micros),
+            refresh_families: row
+                .refresh_families
+                .map(|most| u32::try_from(most).and_then(NonZeroU32::try_from))
+                .transpose()
+                .map_err(|_| bad("refresh_families"))?,
             first_party: row.first_party,
             claims: claims(&row.claims).map_err(|_| bad("claims"))?,
             disabled_at: row.disabled_at.map(Time::from_micros),
@@ -160,6 +177,9 @@ pub async fn put(tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         client.refresh_retry.map(RefreshRetry::name),
         client.first_party,
         client.valid_from.map(Time::micros),
+        client.refresh_idle.map(to_micros),
+        client.refresh_absolute.map(to_micros),
+        client.refresh_families.map(|most| i64::from(most.get())),
     ];
     tx.run(&CLIENT_PUT, args).await.map(drop)
 }

@@ -41,14 +41,18 @@ macro_rules! step {
 }
 
 /// Every step, in order. Steps are only ever added.
-pub const STEPS: &[Step] =
-    &[step!(1, "0001_foundation"), step!(2, "0002_revocations"), step!(3, "0003_families")];
+pub const STEPS: &[Step] = &[
+    step!(1, "0001_foundation"),
+    step!(2, "0002_revocations"),
+    step!(3, "0003_families"),
+    step!(4, "0004_client_sign_ins"),
+];
 
 /// The oldest schema that this binary can serve.
-pub const OLDEST: i64 = 3;
+pub const OLDEST: i64 = 4;
 
 /// The newest schema that this binary knows.
-pub const NEWEST: i64 = 3;
+pub const NEWEST: i64 = 4;
 
 const LEDGER: &str = "create table if not exists schema_steps (
     number bigint primary key not null,

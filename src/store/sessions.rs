@@ -1,6 +1,7 @@
 //! Families as operators look for them and end them, many at once.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use uuid::Uuid;
 
@@ -8,6 +9,7 @@ use super::arg::args;
 use super::families::{Row, Stored};
 use super::value::readable;
 use super::{Db, StoreError, Tx, statements};
+use crate::domain::revocation::MARGIN;
 use crate::domain::session::{End, first_name};
 use crate::domain::{ClientId, Time};
 
@@ -53,6 +55,19 @@ statements! {
     SESSIONS_END_OLDER on Both =
         "update families set revoked_at = $3, ended_by = $4, attempt = $5
          where subject = $1 and id < $2 and revoked_at is null and ends_at > $3";
+    SESSIONS_END_ELDEST on Both =
+        "update families set revoked_at = $5, ended_by = $7, attempt = $8, ends_at = $5
+         where revoked_at is null and id in (
+             select id
+             from (
+                 select id, row_number() over (order by id desc) as place
+                 from families
+                 where subject = $1 and id <> $3 and (
+                       client_id = $2 and revoked_at is null
+                       and ends_at > $6 and rotated_at + idle > $6) is true) as alive
+             where place >= $4
+             order by id limit $9)
+         returning id";
     SESSIONS_LIVE on Both =
         "select subject, count(*)
          from families
@@ -174,6 +189,47 @@ pub async fn end_older(
     let attempt: i64 = rand::random();
     let args = args![subject, first_name(before), now.micros(), why.name(), attempt];
     tx.run(&SESSIONS_END_OLDER, args).await
+}
+
+/// What a new family leaves room for.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<'a> {
+    /// Whose it is.
+    pub subject: Uuid,
+    /// At which client.
+    pub client: &'a ClientId,
+    /// The new one, which stays.
+    pub newest: Uuid,
+    /// So many may be alive, the new one among them.
+    pub most: NonZeroU32,
+}
+
+/// Ends the eldest families beyond those that a person may have alive at a client; returns which. Call
+/// it behind a change of the person's row, which whoever signs in changes: nobody else adds one until
+/// the commit. What ended by itself a moment ago counts as alive, because by the clock of another
+/// replica it is.
+pub async fn end_eldest(
+    tx: &mut Tx,
+    room: &Room<'_>,
+    why: End,
+    now: Time,
+) -> Result<Vec<Uuid>, StoreError> {
+    // If there are more, it is because nobody had said how many there may be. The next ones go on.
+    const AT_ONCE: i64 = 500;
+    let attempt: i64 = rand::random();
+    let args = args![
+        room.subject,
+        room.client.as_str(),
+        room.newest,
+        i64::from(room.most.get()),
+        now.micros(),
+        (now - MARGIN).micros(),
+        why.name(),
+        attempt,
+        AT_ONCE,
+    ];
+    let rows: Vec<(Uuid,)> = tx.all(&SESSIONS_END_ELDEST, args).await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 /// How many families of the filter, born from `from` on, each person could refresh at `now`.

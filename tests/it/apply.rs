@@ -450,6 +450,9 @@ async fn every_key_of_a_client_is_accepted_and_comes_back() {
         access_token_ttl = "10m"
         algorithm = "ES256"
         refresh_retry = "until_used"
+        refresh_idle = "7d"
+        refresh_absolute = "30d"
+        refresh_families = 5
         first_party = true
     "#;
     let database = TestDatabase::new();
@@ -457,6 +460,8 @@ async fn every_key_of_a_client_is_accepted_and_comes_back() {
     apply(&desk, file).await;
     let app = desk.client("app").await.unwrap();
     assert_eq!((app.refresh_retry, app.first_party), (Some("until_used"), true));
+    let lives = (app.refresh_idle.as_deref(), app.refresh_absolute.as_deref());
+    assert_eq!((lives, app.refresh_families), ((Some("7d"), Some("30d")), Some(5)));
     assert_eq!(app.redirect_uris, ["http://127.0.0.1:8765/cb"]);
     assert_eq!(app.introspects, ["https://api.example.test/"]);
     let again = apply(&desk, file).await;

@@ -22,6 +22,7 @@ mod authorization_requests;
 mod bearer;
 mod client_authentication;
 mod client_secrets;
+mod client_sign_ins;
 mod config;
 mod confusion;
 mod connections;

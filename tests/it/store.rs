@@ -1,5 +1,6 @@
 //! The store on its database: each function's contract, and what a transaction survives.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -97,6 +98,9 @@ async fn a_client_comes_back_as_it_was_put_and_a_put_never_switches_it_on() {
     full.introspects = vec![resource];
     full.access_token_ttl = Some(Duration::from_secs(61));
     full.algorithm = Some(Algorithm::EdDsa);
+    full.refresh_idle = Some(Duration::from_secs(3601));
+    full.refresh_absolute = Some(Duration::from_secs(7201));
+    full.refresh_families = NonZeroU32::new(7);
     full.claims = ExtraClaims::new(json!({"tier": [1, "é"]}).as_object().unwrap().clone()).unwrap();
     db.write(async |tx| {
         put(tx, "plain").await?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::Desk;
 use super::finding::Finding;
 use crate::clock::Clock;
+use crate::domain::family::RefreshRules;
 use crate::domain::schedule::Policy;
 use crate::domain::{Issuer, Time};
 use crate::secret::Vault;
@@ -38,6 +39,8 @@ pub struct Subject<'a> {
     pub issuer: Option<Issuer>,
     /// The configured key schedule.
     pub policy: &'a Policy,
+    /// What is configured for sign-ins.
+    pub refresh: RefreshRules,
 }
 
 /// The checks that need a database, in order.
@@ -136,6 +139,7 @@ fn desk(subject: &Subject<'_>, db: &Db, issuer: Issuer, secrets: Vault) -> Desk 
         secrets: Arc::new(secrets),
         issuer,
         policy: subject.policy.clone(),
+        refresh: subject.refresh,
         trusted: Duration::ZERO,
         revocation_bound: Duration::ZERO,
         actor: "doctor".to_owned(),

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jeton::domain::family::RefreshRules;
 use jeton::domain::schedule::Policy;
-use jeton::domain::{Algorithm, Issuer};
+use jeton::domain::{Algorithm, Issuer, RefreshRetry};
 use jeton::manage::Desk;
 use jeton::secret::Vault;
 use jeton::store::{Db, migrate};
 
 use super::TestDatabase;
 use super::app::START;
+use super::people::{ABSOLUTE, IDLE};
 
 /// The issuer of such a desk.
 pub const ISSUER: &str = "https://id.example.test";
@@ -36,6 +38,14 @@ pub fn desk_with(database: &TestDatabase, db: Db) -> Desk {
             max_age: Duration::from_secs(300),
             skew: Duration::from_secs(300),
             longest_token: Duration::from_secs(3600),
+        },
+        refresh: RefreshRules {
+            idle: IDLE,
+            absolute: ABSOLUTE,
+            retry: RefreshRetry::Window,
+            window: Duration::from_secs(30),
+            heal: true,
+            announce: false,
         },
         trusted: Duration::from_secs(300),
         revocation_bound: Duration::from_secs(2),
