@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Algorithm, ExtraClaims, Invalid, ResourceId, Scopes, Time};
+use super::{Algorithm, ExtraClaims, Invalid, ResourceId, Scopes, Time, redirect};
 
 /// A client identifier. It is made of characters that form-encoding leaves alone, so that clients
 /// which forget to encode it in a Basic header (RFC 6749 §2.3.1) still spell it right; and it is
@@ -255,6 +255,15 @@ impl Client {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// The origins of its pages, if it is one that runs in browsers: it has no secret, and people sign in
+    /// to it.
+    pub fn pages(&self) -> impl Iterator<Item = String> {
+        let runs_there = self.auth_method == AuthMethod::None
+            && self.grants.contains(&GrantType::AuthorizationCode);
+        let uris = self.redirect_uris.iter().filter(move |_| runs_there);
+        uris.filter_map(|uri| redirect::origin(uri))
     }
 
     /// The resource of a request that names none: the chosen one, or the only one.

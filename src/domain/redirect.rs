@@ -60,6 +60,23 @@ pub fn matches(registered: &str, asked: &str) -> bool {
     here.is_some() && here == loopback(asked)
 }
 
+/// The origin of the page that a redirect URI leads to, as [`registered_origin`] spells it; `None` where
+/// it leads to an app.
+pub fn origin(registered: &str) -> Option<String> {
+    let url = Url::parse(registered).ok()?;
+    let is_page = matches!(url.scheme(), "http" | "https");
+    is_page.then(|| registered_origin(&url.origin().ascii_serialization()).to_owned())
+}
+
+/// An origin as a browser sends it, without what does not count in a redirect URI either: the port on
+/// this machine.
+pub fn registered_origin(origin: &str) -> &str {
+    match loopback(origin) {
+        Some((host, "")) => origin.get(.."http://".len() + host.len()).unwrap_or(origin),
+        _ => origin,
+    }
+}
+
 /// The host of a URI on this machine, and everything that comes after its port.
 fn loopback(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("http://")?;
@@ -180,6 +197,35 @@ mod tests {
         assert!(!matches("https://app.example:1/cb", "https://app.example:2/cb"));
     }
 
+    #[test]
+    fn the_origin_of_a_redirect_uri_is_the_one_that_its_page_s_browser_sends() {
+        for (registered, sent) in [
+            ("https://app.example/cb?tenant=1", Some("https://app.example")),
+            ("https://app.example:443/cb", Some("https://app.example")),
+            ("https://APP.example:8443", Some("https://app.example:8443")),
+            ("http://127.0.0.1:8765/cb", Some("http://127.0.0.1")),
+            ("http://[::1]/cb", Some("http://[::1]")),
+            ("http://localhost:3000/cb", Some("http://localhost")),
+            ("com.example.app:/cb", None),
+            ("com.example.app://callback", None),
+        ] {
+            assert_eq!(origin(registered).as_deref(), sent, "{registered}");
+        }
+        for (sent, registered) in [
+            ("http://localhost:5173", "http://localhost"),
+            ("http://[::1]:5173", "http://[::1]"),
+            ("http://localhost:5173/", "http://localhost:5173/"),
+            ("http://localhost:99999", "http://localhost:99999"),
+            ("http://localhost.evil.example", "http://localhost.evil.example"),
+            ("https://localhost:5173", "https://localhost:5173"),
+            ("https://app.example:8443", "https://app.example:8443"),
+            ("null", "null"),
+            ("", ""),
+        ] {
+            assert_eq!(registered_origin(sent), registered);
+        }
+    }
+
     proptest! {
         #[test]
         fn away_from_this_machine_only_the_same_text_matches(
@@ -203,6 +249,7 @@ mod tests {
         #[test]
         fn whatever_is_asked_nothing_panics(registered in ".{0,60}", asked in ".{0,60}") {
             let _ = (check(&registered), matches(&registered, &asked));
+            let _ = (origin(&registered), registered_origin(&asked));
         }
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod authorize;
 mod browser;
 mod connections;
+mod cors;
 mod credentials;
 mod documents;
 mod form;
@@ -114,6 +115,23 @@ macro_rules! route {
     };
 }
 
+/// A path for apps, some of which are pages of other origins.
+macro_rules! shared_with_pages {
+    ($path:literal, $handler:path) => {
+        RouteEntry {
+            listener: Listener::Public,
+            methods: &["OPTIONS", "POST"],
+            place: Place::UnderIssuer,
+            path: $path,
+            handler: |method| {
+                let asks_first = method == Method::OPTIONS;
+                let route = web::method(method);
+                if asks_first { route.to(cors::preflight) } else { route.to($handler) }
+            },
+        }
+    };
+}
+
 /// Every path that we answer.
 pub const ROUTES: &[RouteEntry] = &[
     RouteEntry {
@@ -126,9 +144,9 @@ pub const ROUTES: &[RouteEntry] = &[
             if method == Method::GET { route.to(authorize::get) } else { route.to(authorize::post) }
         },
     },
-    route!(Public, &["POST"], UnderIssuer, "/oauth2/token", token::post),
+    shared_with_pages!("/oauth2/token", token::post),
     route!(Public, &["POST"], UnderIssuer, "/oauth2/introspect", introspect::post),
-    route!(Public, &["POST"], UnderIssuer, "/oauth2/revoke", revoke::post),
+    shared_with_pages!("/oauth2/revoke", revoke::post),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/jwks.json", documents::jwks),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/jwks-schedule", documents::schedule),
     route!(Public, DOCUMENT, UnderIssuer, "/.well-known/openid-configuration", documents::metadata),

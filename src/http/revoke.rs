@@ -5,7 +5,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, answer, credentials};
+use super::{Shared, answer, cors, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::RevocationRequest;
 use crate::secret::TokenText;
@@ -19,10 +19,11 @@ pub(super) async fn post(
     let outcome = answered(&request, payload, &shared, &mut decision).await;
     decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
     shared.metrics.revoked(&decision);
-    let response = match outcome {
+    let mut response = match outcome {
         Ok(()) => answer::ok().finish(),
         Err(refusal) => answer::refusal(&request, &refusal, shared.service.rules.issuer.as_str()),
     };
+    cors::share(&request, &shared, decision.client.as_ref(), &mut response);
     request.extensions_mut().insert(decision);
     response
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, answer, credentials};
+use super::{Shared, answer, cors, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{AccessToken, TokenRequest};
 use crate::secret::TokenText;
@@ -39,7 +39,7 @@ pub(super) async fn post(
     let outcome = answered(&request, payload, &shared, &mut decision).await;
     decision.refused = outcome.as_ref().err().map(|refusal| refusal.reason);
     shared.metrics.decided(&decision);
-    let response = match &outcome {
+    let mut response = match &outcome {
         Ok(token) => {
             let answer = TokenAnswer {
                 access_token: &token.token,
@@ -54,6 +54,7 @@ pub(super) async fn post(
         }
         Err(refusal) => answer::refusal(&request, refusal, shared.service.rules.issuer.as_str()),
     };
+    cors::share(&request, &shared, decision.client.as_ref(), &mut response);
     request.extensions_mut().insert(decision);
     response
 }

@@ -1,6 +1,6 @@
 //! Clients and resources, prepared for the token path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -99,6 +99,7 @@ pub struct Registered {
     /// When its registration, or that of one of its resources, was last changed.
     pub changed_at: Time,
     offers: HashMap<ResourceId, Offer>,
+    pages: HashSet<String>,
     /// The registered spelling for each that means the same.
     spellings: HashMap<String, ResourceId>,
 }
@@ -108,6 +109,13 @@ impl Registered {
     pub fn offer(&self, resource: &ResourceId) -> Option<&Offer> {
         self.spelt(resource.as_str())
             .or_else(|| self.offers.get(self.spellings.get(&resource.lookup_key())?))
+    }
+
+    /// Whether it has a page at an origin, given as [`redirect::registered_origin`] spells it.
+    ///
+    /// [`redirect::registered_origin`]: crate::domain::redirect::registered_origin
+    pub fn has_page_at(&self, origin: &str) -> bool {
+        self.pages.contains(origin)
     }
 
     /// What it may have of the resource that is registered under exactly this name.
@@ -122,6 +130,8 @@ pub struct Directory {
     clients: HashMap<ClientId, Arc<Registered>>,
     scopes: Scopes,
     valid_from: Option<Time>,
+    /// The origins of all pages.
+    pages: HashSet<String>,
     /// What granting a scope of a resource means, where that is registered.
     meanings: HashMap<ResourceId, HashMap<Scope, String>>,
 }
@@ -150,12 +160,14 @@ impl Directory {
             let offers = resources().map(offer).collect();
             let spellings = resources().map(|one| (one.id.lookup_key(), one.id.clone())).collect();
             let secrets = by_client.remove(&client.id).unwrap_or_default();
+            let pages = client.pages().collect();
             (
                 client.id.clone(),
-                Arc::new(Registered { client, secrets, changed_at, offers, spellings }),
+                Arc::new(Registered { client, secrets, changed_at, offers, pages, spellings }),
             )
         };
         Self {
+            pages: clients.iter().flat_map(Client::pages).collect(),
             clients: clients.into_iter().map(register).collect(),
             meanings: resources.iter().map(|one| (one.id.clone(), meanings(one))).collect(),
             scopes: resources
@@ -179,6 +191,13 @@ impl Directory {
     /// A client by what may be its identifier.
     pub fn client_by_name(&self, name: &str) -> Option<&Arc<Registered>> {
         self.clients.get(name)
+    }
+
+    /// Whether any client has a page at an origin, given as [`redirect::registered_origin`] spells it.
+    ///
+    /// [`redirect::registered_origin`]: crate::domain::redirect::registered_origin
+    pub fn has_page_at(&self, origin: &str) -> bool {
+        self.pages.contains(origin)
     }
 
     /// What granting a scope of a resource means, in words for the person who is asked.

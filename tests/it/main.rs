@@ -26,6 +26,7 @@ mod client_sign_ins;
 mod config;
 mod confusion;
 mod connections;
+mod cors;
 mod documents;
 mod emergencies;
 mod expanding;
