@@ -197,6 +197,8 @@ fn followers(
 async fn database(settings: &Settings, setup: &Setup, clock: &Clock) -> Result<Db, Exit> {
     let db = prepare::open(&settings.database).await?;
     wait_for_database(&db, clock, prepare::START).await?;
+    // First: what a later step took away, nothing that follows could read.
+    prepare::check_not_newer(&db).await?;
     prepare::check_owner(&db, settings.issuer.as_ref(), setup.is_dev).await?;
     if setup.migrate {
         migrate::migrate(&db, clock.now(), |step| {

@@ -17,6 +17,7 @@ use crate::manage::Desk;
 use crate::mirror::RingKey;
 use crate::secret::Vault;
 use crate::store::instance::{self, Instance};
+use crate::store::migrate::Standing;
 use crate::store::{Db, Open, Pooler, StoreError, migrate, native};
 
 /// How long the start of a server waits for the database.
@@ -89,21 +90,37 @@ pub async fn wait_for_database(db: &Db, clock: &Clock, patience: Duration) -> Re
 
 /// Refuses a schema that this binary cannot serve, and says what to do.
 pub async fn check_schema(db: &Db) -> Result<(), Exit> {
-    let found = migrate::version(db).await?;
+    let (found, standing) = migrate::standing(db).await?;
     let (oldest, newest) = (migrate::OLDEST, migrate::NEWEST);
-    if found < oldest {
-        return Err(Exit::Refused(format!(
+    match standing {
+        Standing::Known | Standing::Expanded => Ok(()),
+        Standing::TooOld => Err(Exit::Refused(format!(
             "the database has schema {found}, and this binary needs {oldest} to {newest}; run \
              `jeton migrate` (or `jeton serve --migrate`)"
-        )));
+        ))),
+        Standing::TooNew(needed) => Err(Exit::Refused(format!(
+            "the database has schema {found}, which only a binary that knows schema {needed} may \
+             serve, and this one knows {oldest} to {newest}; run a newer jeton, or restore the \
+             backup from before the upgrade"
+        ))),
     }
-    if found > newest {
-        return Err(Exit::Refused(format!(
-            "the database has schema {found}, and this binary knows {oldest} to {newest}; run a \
-             newer jeton"
-        )));
+}
+
+/// Refuses a schema that is too new. What is too old may be migrated yet.
+pub(super) async fn check_not_newer(db: &Db) -> Result<(), Exit> {
+    match migrate::standing(db).await? {
+        (_, Standing::TooNew(_)) => check_schema(db).await,
+        (schema, Standing::Expanded) => {
+            let knows = migrate::NEWEST;
+            tracing::info!(
+                schema,
+                knows,
+                "the schema is newer than this binary, and lets it serve"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The configured issuer; an issuer without one (dev, ephemeral) is named after its listener.

@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, Sources};
 use crate::error::Exit;
 use crate::secret::REFRESH_TOKEN_PREFIX;
-use crate::store::migrate;
+use crate::store::migrate::{self, Standing};
 use crate::{app, telemetry};
 
 /// A standalone OAuth 2 token issuer.
@@ -212,11 +212,19 @@ async fn migrate_schema(global: &Global) -> Result<(), Exit> {
     app::wait_for_database(&db, &clock, app::COMMAND).await?;
     let mut steps = Vec::new();
     migrate::migrate(&db, clock.now(), |step| steps.push(step.name)).await?;
-    let schema = migrate::version(&db).await?;
-    let sentence = if steps.is_empty() {
-        format!("nothing to do: the schema is at {schema}")
-    } else {
-        format!("applied {}", steps.join(", "))
+    let (schema, standing) = migrate::standing(&db).await?;
+    let knows = migrate::NEWEST;
+    let sentence = match standing {
+        Standing::Expanded => format!(
+            "nothing to do: the schema is at {schema}, newer than this binary knows ({knows}), \
+             and lets it serve"
+        ),
+        Standing::TooNew(needed) => format!(
+            "nothing to do: the schema is at {schema}, newer than this binary knows ({knows}), and \
+             lets none serve that does not know {needed}; run a newer jeton"
+        ),
+        _ if steps.is_empty() => format!("nothing to do: the schema is at {schema}"),
+        _ => format!("applied {}", steps.join(", ")),
     };
     say(global, &json!({ "applied": steps, "schema": schema }), &sentence)
 }

@@ -29,14 +29,24 @@ fn contracts(text: &str) -> Option<i64> {
     text.strip_prefix("-- contract of step ")?.split(':').next()?.parse().ok()
 }
 
-/// What is wrong with a step, given the oldest schema that this binary serves.
-fn wrong(number: i64, text: &str, oldest: i64) -> Vec<String> {
+/// What is wrong with a step that lets binaries serve from `serves_from` on, given the oldest schema that
+/// this binary serves.
+fn wrong(number: i64, serves_from: i64, text: &str, oldest: i64) -> Vec<String> {
+    let mut found = Vec::new();
+    if !(1..=number).contains(&serves_from) {
+        found.push(format!("no binary of schema {serves_from} could be asked about it"));
+    }
     if let Some(of) = contracts(text) {
-        let late = of < number && of <= oldest;
-        return if late { vec![] } else { vec![format!("contracts {of} before all know it")] };
+        if of >= number || of > oldest {
+            found.push(format!("contracts {of} before all know it"));
+        }
+        // Whoever knows no more than that step reads what is taken away here.
+        if serves_from <= of {
+            found.push(format!("lets binaries of schema {serves_from} go on, which it breaks"));
+        }
+        return found;
     }
     let mut made = BTreeSet::new();
-    let mut found = Vec::new();
     for statement in statements(text) {
         let fine = match (word(&statement, 0), word(&statement, 1)) {
             ("create", "table") => made.insert(word(&statement, 2).to_owned()),
@@ -70,7 +80,7 @@ fn adds_a_column(statement: &str) -> bool {
 fn every_step_only_expands_the_schema() {
     for step in STEPS {
         for text in [step.postgres, step.sqlite] {
-            let found = wrong(step.number, text, OLDEST);
+            let found = wrong(step.number, step.serves_from, text, OLDEST);
             assert!(found.is_empty(), "{}: {found:?}", step.name);
         }
     }
@@ -108,7 +118,7 @@ fn whatever_would_stop_the_servers_of_the_version_before_is_refused() {
         "alter table users add column kind text not null default 'person';",
         "-- contract of step 3: nothing reads it since 0.2\nalter table users drop column kind;",
     ] {
-        assert_eq!(wrong(4, fine, 3), Vec::<String>::new(), "{fine}");
+        assert_eq!(wrong(4, 4, fine, 3), Vec::<String>::new(), "{fine}");
     }
     for bad in [
         "drop table users;",
@@ -130,6 +140,24 @@ fn whatever_would_stop_the_servers_of_the_version_before_is_refused() {
         "-- contract of step 4: too early\nalter table users drop column kind;",
         "-- contract of step 9: a step to come\nalter table users drop column kind;",
     ] {
-        assert_ne!(wrong(4, bad, 3), Vec::<String>::new(), "{bad}");
+        assert_ne!(wrong(4, 4, bad, 3), Vec::<String>::new(), "{bad}");
     }
+}
+
+#[test]
+fn a_step_that_takes_something_away_lets_nobody_go_on_who_reads_it() {
+    let expands = "alter table users add column nickname text;";
+    let contracts =
+        "-- contract of step 4: nothing reads it since 0.3\nalter table users drop column kind;";
+    for (serves_from, text) in [(6, expands), (3, expands), (6, contracts), (5, contracts)] {
+        assert_eq!(wrong(6, serves_from, text, 4), Vec::<String>::new(), "{serves_from}: {text}");
+    }
+    for (serves_from, text) in
+        [(7, expands), (0, expands), (7, contracts), (4, contracts), (3, contracts)]
+    {
+        assert_eq!(wrong(6, serves_from, text, 4).len(), 1, "{serves_from}: {text}");
+    }
+    // One that does not say that it contracts has no way to be anything but an expansion.
+    let silent = "alter table users drop column kind;";
+    assert_eq!(wrong(6, 6, silent, 4), [silent.trim_end_matches(';')]);
 }

@@ -106,8 +106,11 @@ async fn the_database_has_what_its_folder_declares() {
                 case when c.\"notnull\" = 1 then 'NO' else 'YES' end
          from sqlite_schema t, pragma_table_info(t.name) c where t.type = 'table'"
     };
+    // Made before the first step, which is written into it.
+    let ledger = ["schema_steps.number ", "schema_steps.applied_at "];
+    let of_ledger = |one: &String| ledger.iter().any(|column| one.starts_with(column));
     let found: BTreeSet<_> =
-        database.sql(query).into_iter().filter(|one| !one.starts_with("schema_steps.")).collect();
+        database.sql(query).into_iter().filter(|one| !of_ledger(one)).collect();
     let expected: BTreeSet<_> = folder(name)
         .iter()
         .flat_map(|(_, text)| declared(text))

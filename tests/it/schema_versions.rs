@@ -6,9 +6,9 @@ use jeton::store::migrate::{NEWEST, OLDEST, STEPS};
 
 use crate::failures::world::{self, World};
 use crate::support::process::jeton;
-use crate::support::replica::{environment, spawn};
-use crate::support::session::refresh_at;
-use crate::support::{Process, SECRET, TestDatabase, http};
+use crate::support::replica::{Replica, environment, spawn};
+use crate::support::session::{APPS, refresh_at};
+use crate::support::{FIXTURES, Process, SECRET, TestDatabase, http, verify};
 
 /// Applies the steps up to this one, as a binary that knew no more would have.
 fn bring_to(database: &TestDatabase, number: i64) {
@@ -21,12 +21,19 @@ fn bring_to(database: &TestDatabase, number: i64) {
     );
     for step in STEPS.iter().take_while(|step| step.number <= number) {
         database.sql(if database.is_postgres() { step.postgres } else { step.sqlite });
-        database.sql(&format!("insert into schema_steps values ({}, 0)", step.number));
+        let number = step.number;
+        database
+            .sql(&format!("insert into schema_steps (number, applied_at) values ({number}, 0)"));
     }
 }
 
-/// A step that a later version may bring: it only adds.
-fn add_a_step(database: &TestDatabase) {
+/// Writes that a step was applied, and whose binaries may serve since.
+fn note(database: &TestDatabase, number: i64, serves_from: i64) {
+    database.sql(&format!("insert into schema_steps values ({number}, 0, {serves_from})"));
+}
+
+/// What a step that a later version may bring does: it only adds.
+fn expand(database: &TestDatabase) {
     let (tables, kind) = if database.is_postgres() {
         (
             "select table_name::text from information_schema.tables where table_schema = 'public'",
@@ -44,7 +51,6 @@ fn add_a_step(database: &TestDatabase) {
         database.sql(&format!("alter table {table} add column of_a_later_version {kind}"));
     }
     database.sql("create table of_a_later_version (id bigint primary key not null)");
-    database.sql(&format!("insert into schema_steps values ({}, 0)", NEWEST + 1));
 }
 
 /// A command on a database: its exit status, and all it said.
@@ -75,47 +81,164 @@ async fn is_refused(database: &TestDatabase, found: i64, remedy: &str) {
     assert!(doctor.contains(&format!("is at {found}")) && doctor.contains(remedy), "{doctor}");
 }
 
+/// Asks a server for all that it is there for. Every answer is good, and it logs no error.
+async fn works(replica: &Replica, world: &World, refresh: &mut String, round: usize) {
+    let public = replica.public.as_str();
+    let token = replica.token().await;
+    verify::verify(&token, &replica.jwks().await).unwrap();
+    let answer = refresh_at(public, "web", refresh, "").await;
+    assert_eq!(answer.status, 200, "{round}: {answer:?}");
+    answer.json()["refresh_token"].as_str().unwrap().clone_into(refresh);
+    let ask = async |path, client, token: &str| {
+        http::token(public, path, client, SECRET, &format!("token={token}")).await
+    };
+    let known = ask("/oauth2/introspect", "rs", &token).await;
+    assert_eq!(known.json()["active"], true, "{round}: {known:?}");
+    let ended = world.begin("web").await;
+    assert_eq!(ask("/oauth2/revoke", "web", &ended).await.status, 200, "{round}");
+    assert_eq!(refresh_at(public, "web", &ended, "").await.status, 400, "{round}");
+    let said = replica.process.said();
+    assert!(!said.contains("\"level\":\"ERROR\""), "{said}");
+}
+
+/// A server that migrates nothing, with the apps.
+async fn server(database: &TestDatabase, name: &str) -> Replica {
+    let directory = database.directory.path();
+    let fixtures = directory.join("apps.toml");
+    std::fs::write(&fixtures, format!("{FIXTURES}{APPS}")).unwrap();
+    let environment = environment(&database.url, directory, &[]);
+    let environment: Vec<_> = environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let args = ["--apply", fixtures.to_str().unwrap()];
+    Replica::of(Process::serve(directory, name, &args, &environment)).await
+}
+
+/// A server and commands, each started on a schema as it is, do what they are there for.
+async fn is_served(database: &TestDatabase, found: i64, doctors_line: &str) {
+    let replica = server(database, &format!("on-{found}")).await;
+    let world = World::at(&database.url, database.directory.path()).await;
+    let mut refresh = world.begin("web").await;
+    for round in 0..3 {
+        works(&replica, &world, &mut refresh, round).await;
+    }
+    let (status, said) = run(database, &["client", "disable", "off"]);
+    assert_eq!(status, Some(0), "{said}");
+    let (status, said) = run(database, &["keys", "rotate"]);
+    assert!(status == Some(0) || said.contains("already takes over"), "{said}");
+    works(&replica, &world, &mut refresh, 3).await;
+    let (_, doctor) = run(database, &["doctor"]);
+    let line = doctor.lines().find(|line| line.contains("schema")).unwrap_or(&doctor);
+    assert!(line.contains(&format!("is at {found}")) && line.contains(doctors_line), "{doctor}");
+    let latest = database.sql("select cast(max(number) as text) from schema_steps");
+    assert_eq!(latest, [found.to_string()], "nobody migrated");
+    world.db.close().await;
+}
+
 #[actix_web::test]
-async fn a_schema_one_step_behind_is_refused_until_the_step_is_applied_as_the_refusal_says() {
+async fn every_schema_from_the_oldest_on_is_served_as_it_is_and_migrated_under_a_server_that_runs()
+{
+    assert!(OLDEST < NEWEST, "then the two tests below show what there is");
+    for number in OLDEST..NEWEST {
+        let database = TestDatabase::new();
+        bring_to(&database, number);
+        is_served(&database, number, "!").await;
+        let replica = server(&database, "through").await;
+        let world = World::at(&database.url, database.directory.path()).await;
+        let mut refresh = world.begin("web").await;
+        works(&replica, &world, &mut refresh, 0).await;
+        let (status, said) = run(&database, &["migrate"]);
+        assert!(
+            status == Some(0) && said.contains(&format!("applied {:04}", number + 1)),
+            "{said}"
+        );
+        works(&replica, &world, &mut refresh, 1).await;
+        world.db.close().await;
+        drop(replica);
+        is_served(&database, NEWEST, "✓").await;
+    }
+}
+
+#[actix_web::test]
+async fn a_schema_before_the_oldest_is_refused_until_the_step_is_applied_as_the_refusal_says() {
     let database = TestDatabase::new();
-    assert_eq!(OLDEST, NEWEST, "an older schema is served now: then let this test show that");
-    bring_to(&database, NEWEST - 1);
-    is_refused(&database, NEWEST - 1, "jeton migrate").await;
+    bring_to(&database, OLDEST - 1);
+    is_refused(&database, OLDEST - 1, "jeton migrate").await;
     let (status, said) = run(&database, &["migrate"]);
-    assert!(status == Some(0) && said.contains(&format!("applied {NEWEST:04}")), "{said}");
+    assert!(status == Some(0) && said.contains(&format!("{NEWEST:04}_")), "{said}");
     let mut server = spawn(&database, "one", &[]);
     server.ready().await;
 }
 
 #[actix_web::test]
-async fn who_serves_while_a_newer_version_adds_to_the_schema_goes_on_and_who_starts_then_refuses() {
+async fn each_step_writes_down_whose_binaries_may_serve_after_it() {
+    let database = TestDatabase::new();
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+    let told = database.sql(
+        "select cast(number as text) || ' ' || cast(serves_from as text) from schema_steps
+         where serves_from is not null order by number",
+    );
+    // The ledger has room for it since step 5.
+    let expected = STEPS.iter().filter(|step| step.number >= 5);
+    let expected = expected.map(|step| format!("{} {}", step.number, step.serves_from));
+    assert_eq!(told, expected.collect::<Vec<_>>());
+}
+
+#[actix_web::test]
+async fn whoever_starts_on_a_newer_schema_serves_it_unless_one_of_its_steps_says_otherwise() {
+    let database = TestDatabase::new();
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+    expand(&database);
+    note(&database, NEWEST + 1, NEWEST);
+    note(&database, NEWEST + 2, OLDEST);
+    is_served(&database, NEWEST + 2, "let it go on").await;
+    let before = database.sql("select number from schema_steps order by number");
+    let (status, said) = run(&database, &["migrate"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("nothing to do") && said.contains("lets it serve"), "{said}");
+    // A step that takes something away, and says so, counts whatever later ones say; so does one that
+    // says nothing at all.
+    for serves_from in [(NEWEST + 1).to_string(), (NEWEST + 3).to_string(), "null".to_owned()] {
+        let (next, after) = (NEWEST + 3, NEWEST + 4);
+        database.sql(&format!("insert into schema_steps values ({next}, 0, {serves_from})"));
+        note(&database, after, OLDEST);
+        is_refused(&database, after, "newer jeton").await;
+        let (status, said) = run(&database, &["migrate"]);
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.contains("nothing to do") && said.contains("newer jeton"), "{said}");
+        database.sql(&format!("delete from schema_steps where number >= {next}"));
+    }
+    assert_eq!(database.sql("select number from schema_steps order by number"), before);
+}
+
+#[actix_web::test]
+async fn a_schema_of_which_something_was_taken_away_is_refused_with_the_remedy_and_no_other_error()
+{
+    let database = TestDatabase::new();
+    assert_eq!(run(&database, &["migrate"]).0, Some(0));
+    database.sql("alter table instance drop column issuer");
+    note(&database, NEWEST + 1, NEWEST + 1);
+    is_refused(&database, NEWEST + 1, "newer jeton").await;
+}
+
+#[actix_web::test]
+async fn who_serves_while_a_newer_version_adds_to_the_schema_goes_on_and_who_restarts_does_too() {
     let database = TestDatabase::new();
     let directory = database.directory.path();
-    let server = world::start(&database.url, directory, "one", &[]).await;
+    let mut replica = world::start(&database.url, directory, "one", &[]).await;
     let world = World::at(&database.url, directory).await;
-    let public = server.public.clone();
     let mut refresh = world.begin("web").await;
     // More than once on each side: what was prepared before the step is used after it.
-    for round in 0..10 {
-        if round == 5 {
-            add_a_step(&database);
+    for round in 0..12 {
+        if round == 4 {
+            expand(&database);
+            note(&database, NEWEST + 1, OLDEST);
         }
-        let token = server.token().await;
-        let answer = refresh_at(&public, "web", &refresh, "").await;
-        assert_eq!(answer.status, 200, "{round}: {answer:?}");
-        refresh = answer.json()["refresh_token"].as_str().unwrap().to_owned();
-        let ask = async |path, client, token: &str| {
-            http::token(&public, path, client, SECRET, &format!("token={token}")).await
-        };
-        let known = ask("/oauth2/introspect", "rs", &token).await;
-        assert_eq!(known.json()["active"], true, "{round}: {known:?}");
-        let ended = world.begin("web").await;
-        assert_eq!(ask("/oauth2/revoke", "web", &ended).await.status, 200, "{round}");
-        assert_eq!(refresh_at(&public, "web", &ended, "").await.status, 400, "{round}");
+        if round == 8 {
+            replica.process.signal("TERM");
+            assert_eq!(replica.process.ended(Duration::from_secs(20)).await, Some(0));
+            replica = world::start(&database.url, directory, "again", &[]).await;
+        }
+        works(&replica, &world, &mut refresh, round).await;
     }
-    assert_eq!(world.events("family_revoked").await, 10);
-    assert!(!server.process.said().contains("\"level\":\"ERROR\""), "{}", server.process.said());
+    assert_eq!(world.events("family_revoked").await, 12);
     world.db.close().await;
-    drop(server);
-    is_refused(&database, NEWEST + 1, "newer jeton").await;
 }

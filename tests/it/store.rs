@@ -518,7 +518,7 @@ async fn a_schema_that_this_binary_does_not_know_is_refused_with_the_remedy() {
     assert_eq!(applied, migrate::STEPS.len(), "each step is applied once, by one of six");
     app::check_schema(&db).await.unwrap();
     assert_eq!(migrate::version(&db).await.unwrap(), migrate::NEWEST);
-    database.sql("insert into schema_steps values (999, 0) returning 1");
+    database.sql("insert into schema_steps (number, applied_at) values (999, 0) returning 1");
     let said = app::check_schema(&db).await.unwrap_err();
     assert!(said.to_string().contains("newer jeton") && said.status() == 78, "{said}");
     assert!(said.to_string().contains("999"), "{said}");

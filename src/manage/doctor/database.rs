@@ -6,6 +6,7 @@ use crate::manage::finding::Finding;
 use crate::manage::shown;
 use crate::store::doctor;
 use crate::store::instance::Instance;
+use crate::store::migrate::Standing;
 use crate::store::{Db, Pooler, StoreError, migrate, native};
 
 /// Whether it answers; then how far its clock is from this machine's.
@@ -31,19 +32,20 @@ pub(super) async fn answers(db: &Db, clock: &Clock) -> Result<Finding, String> {
 pub(super) async fn schema(db: &Db) -> (Finding, bool) {
     const CHECK: &str = "schema";
     let (oldest, newest) = (migrate::OLDEST, migrate::NEWEST);
-    let version = match migrate::version(db).await {
-        Ok(version) => version,
+    let (version, standing) = match migrate::standing(db).await {
+        Ok(found) => found,
         Err(error) => return (cannot(CHECK, &error), false),
     };
     let what = format!("the database is at {version}, and this binary serves {oldest} to {newest}");
-    let finding = if version < oldest {
-        Finding::bad(CHECK, what).remedy("run `jeton migrate`")
-    } else if version > newest {
-        Finding::bad(CHECK, what).remedy("run a newer jeton")
-    } else if version < newest {
-        Finding::warning(CHECK, what).remedy("run `jeton migrate`")
-    } else {
-        Finding::good(CHECK, what)
+    let finding = match standing {
+        Standing::Known if version == newest => Finding::good(CHECK, what),
+        Standing::Known => Finding::warning(CHECK, what).remedy("run `jeton migrate`"),
+        Standing::Expanded => Finding::good(CHECK, format!("{what}; the later steps let it go on")),
+        Standing::TooOld => Finding::bad(CHECK, what).remedy("run `jeton migrate`"),
+        Standing::TooNew(needed) => {
+            Finding::bad(CHECK, format!("{what}; a later step wants one that knows {needed}"))
+                .remedy("run a newer jeton, or restore the backup from before the upgrade")
+        }
     };
     (finding, version > 0)
 }

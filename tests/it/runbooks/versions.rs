@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jeton::store::migrate::NEWEST;
+
 use super::begun;
 use super::book::Book;
 use crate::support::TestDatabase;
@@ -35,17 +37,23 @@ async fn by_the_upgrade_runbook_old_and_new_serve_side_by_side_and_too_old_a_sch
 }
 
 #[actix_web::test]
-async fn before_a_roll_back_the_old_binary_says_whether_it_knows_the_schema() {
+async fn before_a_roll_back_the_old_binary_says_whether_the_schema_lets_it_serve() {
     let database = TestDatabase::new();
     let mut book = begun("roll-back.md", &database);
     assert!(book.follow(0).contains("this binary serves"));
-    database.sql("insert into schema_steps (number, applied_at) values (9000, 0) returning 1");
+    // The newer version only added something, and said so.
+    database.sql(&format!("insert into schema_steps values (9000, 0, {NEWEST})"));
+    let newer = book.follow(0);
+    assert!(newer.contains("is at 9000") && newer.contains("let it go on"), "{newer}");
+    book.replica("old").await.token().await;
+    // It took something away.
+    database.sql("update schema_steps set serves_from = 9000 where number = 9000");
     let newer = book.follow(0);
     assert!(newer.contains("is at 9000") && newer.contains("run a newer jeton"), "{newer}");
+    assert!(newer.contains("restore the backup"), "{newer}");
     let mut refused = book.serve("refused", &[]);
     assert_eq!(refused.ended(Duration::from_secs(20)).await, Some(78), "{}", refused.said());
     database.sql("delete from schema_steps where number = 9000 returning 1");
-    book.replica("old").await.token().await;
     book.follow(1);
     book.set("JETON__KEYS__OF_THE_NEW_VERSION", "1h");
     let (accepted, said) = book.try_follow(1);
