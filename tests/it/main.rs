@@ -49,6 +49,7 @@ mod outage;
 mod outbox;
 mod people;
 mod plain;
+mod pooled;
 mod propagation;
 mod readme;
 mod ready;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jeton::store::migrate::{NEWEST, OLDEST, STEPS};
 
 use crate::failures::world::{self, World};
-use crate::support::process::jeton;
+use crate::support::process::{JETON, jeton};
 use crate::support::replica::{Replica, environment, spawn};
 use crate::support::session::{APPS, refresh_at};
 use crate::support::{FIXTURES, Process, SECRET, TestDatabase, http, verify};
@@ -136,7 +136,6 @@ async fn is_served(database: &TestDatabase, found: i64, doctors_line: &str) {
 #[actix_web::test]
 async fn every_schema_from_the_oldest_on_is_served_as_it_is_and_migrated_under_a_server_that_runs()
 {
-    assert!(OLDEST < NEWEST, "then the two tests below show what there is");
     for number in OLDEST..NEWEST {
         let database = TestDatabase::new();
         bring_to(&database, number);
@@ -241,4 +240,43 @@ async fn who_serves_while_a_newer_version_adds_to_the_schema_goes_on_and_who_res
     }
     assert_eq!(world.events("family_revoked").await, 12);
     world.db.close().await;
+}
+
+#[test]
+fn of_many_that_meet_at_a_step_that_alters_the_ledger_each_waits_its_turn_and_none_for_another() {
+    let database = TestDatabase::new().past_the_pooler("five wait for one another");
+    if !database.is_postgres() {
+        println!("on SQLite there is one writer");
+        return;
+    }
+    bring_to(&database, 4);
+    // Somebody has begun the step and will not finish it: all are there when he goes.
+    let mut other = postgres::Client::connect(&database.direct, postgres::NoTls).unwrap();
+    let mut begun = other.transaction().unwrap();
+    begun.batch_execute("insert into schema_steps (number, applied_at) values (5, 0)").unwrap();
+    let migrations: Vec<_> = (0..5)
+        .map(|_| {
+            let environment = environment(&database.url, database.directory.path(), &[]);
+            std::process::Command::new(JETON)
+                .arg("migrate")
+                .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let waiting = "select 1 from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    let started = std::time::Instant::now();
+    while database.sql(waiting).len() < 5 {
+        assert!(started.elapsed() < Duration::from_secs(20), "they do not come");
+    }
+    begun.rollback().unwrap();
+    let ended: Vec<_> = migrations.into_iter().map(|one| one.wait_with_output().unwrap()).collect();
+    assert!(ended.iter().all(|one| one.status.success()), "{ended:?}");
+    let applied =
+        |one: &&std::process::Output| String::from_utf8_lossy(&one.stdout).contains("applied 0005");
+    assert_eq!(ended.iter().filter(applied).count(), 1, "{ended:?}");
+    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    assert_eq!(database.sql(deadlocks), ["0"]);
 }

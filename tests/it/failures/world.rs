@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jeton::clock::Clock;
 use jeton::domain::{Family, Username};
 use jeton::secret::{RefreshToken, RootSecrets, TokenText, file};
-use jeton::store::{Db, Open, audit, families, users};
+use jeton::store::{Db, Open, Pooler, audit, families, users};
 use uuid::Uuid;
 
 use super::report::Report;
@@ -28,7 +28,12 @@ pub struct World {
 impl World {
     /// Looks at a database whose schema is there.
     pub async fn at(url: &str, directory: &Path) -> Self {
-        let open = Open { url, connections: 8, pooler: pooler() };
+        Self::by(url, directory, pooler()).await
+    }
+
+    /// The same by way of whatever pooler.
+    pub async fn by(url: &str, directory: &Path, pooler: Pooler) -> Self {
+        let open = Open { url, connections: 8, pooler };
         let db = Db::open(&open).await.unwrap();
         let secrets = file::load(&directory.join("root-secrets"), ISSUER).unwrap();
         Self { db, secrets: Arc::new(secrets) }

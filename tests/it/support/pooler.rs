@@ -1,7 +1,13 @@
-//! A pooler in transaction mode, at its worst: after every transaction a client is moved to
-//! another server connection.
+//! Poolers in transaction mode. One of our own, at its worst: after every transaction a client is moved to
+//! another server connection. And a real PgBouncer.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,5 +80,74 @@ async fn answer(server: &mut TcpStream, to: &mut (impl AsyncWriteExt + Unpin)) -
         if kind == b'Z' {
             return Ok(body[0]);
         }
+    }
+}
+
+/// A PgBouncer of the test's own, in transaction mode.
+#[derive(Debug)]
+pub struct PgBouncer {
+    /// The URL of the database, through it.
+    pub url: String,
+    child: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl PgBouncer {
+    /// Starts one in front of the server of this URL, with so many connections to the database.
+    pub async fn start(url: &str, connections: usize) -> Self {
+        for _ in 0..20 {
+            let port = rand::random_range(12_000..20_000);
+            if let Some(pooler) = Self::try_at(port, url, connections).await {
+                return pooler;
+            }
+        }
+        panic!("PgBouncer did not start");
+    }
+
+    async fn try_at(port: u16, url: &str, connections: usize) -> Option<Self> {
+        let mut through = url::Url::parse(url).unwrap();
+        let directory = tempfile::Builder::new().prefix("jeton-pooler-").tempdir().unwrap();
+        let path = directory.path();
+        // It refuses to be root, and reads this as somebody else.
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        let (users, log) = (path.join("users"), path.join("log"));
+        std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        let text = format!(
+            "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+             pool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 1000\n",
+            through.host_str().unwrap(),
+            through.port().unwrap(),
+            users.display()
+        );
+        std::fs::write(path.join("ini"), text).unwrap();
+        let places = ["/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"];
+        let program = places.iter().find(|path| Path::new(path).exists());
+        let mut command = Command::new(program.unwrap_or(&"pgbouncer"));
+        command.arg(path.join("ini")).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&log).unwrap());
+        // Of a directory that root owns, the owner is root.
+        if std::fs::metadata(path).unwrap().uid() == 0 {
+            command.uid(65534).gid(65534);
+        }
+        let child = command.spawn().unwrap_or_else(|error| panic!("pgbouncer: {error}"));
+        through.set_port(Some(port)).unwrap();
+        let mut pooler = Self { url: through.to_string(), child, _directory: directory };
+        // It says so once it listens.
+        while !std::fs::read_to_string(&log).unwrap().contains("process up") {
+            if pooler.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        pooler.child.try_wait().unwrap().is_none().then_some(pooler)
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
