@@ -7,8 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::EVERY;
 use crate::config::DatabaseUrl;
+use crate::domain::Time;
 use crate::secret::Watch;
-use crate::store::Db;
+use crate::store::{Db, StoreError, doctor};
 
 /// Follows the file of `database.url_file`.
 #[derive(Debug)]
@@ -18,20 +19,22 @@ pub struct UrlFile {
     watch: Watch,
     /// What new connections use.
     now: DatabaseUrl,
+    /// Whether the file says something that does not lead into the database yet.
+    waits: bool,
 }
 
 impl UrlFile {
     /// A file that held this URL when the settings were read.
     pub fn new(db: Db, path: PathBuf, now: DatabaseUrl) -> Self {
         let watch = Watch::from_now(vec![path.clone()]);
-        Self { db, path, watch, now }
+        Self { db, path, watch, now, waits: false }
     }
 
     /// Looks once a second until told to stop. Waiting for a connection to be refused would be too late:
     /// requests would be refused with it.
     pub async fn follow(mut self, mut stop: watch::Receiver<bool>) {
         // It may have changed while the server was starting.
-        self.take();
+        self.take().await;
         let mut beat = interval(EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -39,27 +42,57 @@ impl UrlFile {
                 _ = beat.tick() => {}
                 _ = stop.changed() => return,
             }
-            if self.watch.have_changed() {
-                self.take();
+            if self.watch.have_changed() || self.waits {
+                self.take().await;
             }
         }
     }
 
-    /// Gives the URL to the connections to come. Those that are open stay: the database knows who they
-    /// are, and ends them itself if it wants to.
-    fn take(&mut self) {
-        match self.read() {
-            Ok(None) => {}
-            Ok(Some(fresh)) => {
+    /// Gives the URL to the connections to come, once it leads in: whoever mistyped a password, or writes
+    /// it here before Postgres knows it, loses no connection by it. Those that are open are replaced one
+    /// by one as they are wanted, so that whoever they belong to can soon be switched off.
+    async fn take(&mut self) {
+        let waited = std::mem::take(&mut self.waits);
+        let fresh = match self.read() {
+            Ok(None) => return,
+            Ok(Some(fresh)) => fresh,
+            Err(problem) => return self.keep(&problem),
+        };
+        if let Err(error) = self.leads_in(&fresh).await {
+            self.waits = true;
+            if !waited {
+                tracing::warn!(
+                    %error,
+                    file = %self.path.display(),
+                    "the database's URL has changed and does not let us in yet; it is tried every second"
+                );
+            }
+            return;
+        }
+        match self.db.reconnect(fresh.expose()) {
+            Ok(()) => {
                 self.now = fresh;
                 tracing::info!("new connections to the database use what its URL says now");
             }
-            Err(problem) => tracing::error!(
-                problem,
-                file = %self.path.display(),
-                "the file of the database's URL has changed and is not used; what it said before stays"
-            ),
+            Err(error) => self.keep(&error.to_string()),
         }
+    }
+
+    fn keep(&self, problem: &str) {
+        tracing::error!(
+            problem,
+            file = %self.path.display(),
+            "the file of the database's URL has changed and is not used; what it said before stays"
+        );
+    }
+
+    /// Whether a URL leads to where we may write.
+    async fn leads_in(&self, fresh: &DatabaseUrl) -> Result<(), StoreError> {
+        let single = self.db.single(fresh.expose()).await?;
+        // What is tried is rolled back, so its time is nobody's.
+        let outcome = doctor::can_write(&single, Time::from_micros(0)).await;
+        single.close().await;
+        outcome
     }
 
     fn read(&self) -> Result<Option<DatabaseUrl>, String> {
@@ -71,7 +104,6 @@ impl UrlFile {
         if !self.now.differs_in_who_we_are_alone(&fresh) {
             return Err("more has changed than user and password; that takes a restart".to_owned());
         }
-        self.db.reconnect(fresh.expose()).map_err(|error| error.to_string())?;
         Ok(Some(fresh))
     }
 }

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::arg::{Arg, Row, bound};
 use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
-use super::open::{self, Open, Pooler};
+use super::open::{self, Open, Pooler, Turn};
 use super::{On, Statement, native};
 use crate::telemetry::{Act, Measures};
 
@@ -45,7 +45,7 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 enum Pool {
-    Postgres { pool: PgPool, pooler: Pooler },
+    Postgres { pool: PgPool, pooler: Pooler, turn: Turn },
     Sqlite { readers: SqlitePool, writer: SqlitePool },
 }
 
@@ -67,7 +67,11 @@ impl Db {
                 let (readers, writer) = open::sqlite(Path::new(path)).await?;
                 Pool::Sqlite { readers, writer }
             }
-            None => Pool::Postgres { pool: open::postgres(open)?, pooler: open.pooler },
+            None => {
+                let turn = Turn::default();
+                let pool = open::postgres(open, turn.clone())?;
+                Pool::Postgres { pool, pooler: open.pooler, turn }
+            }
         };
         Ok(Self { pool, failpoints: Failpoints::new(), measures: Measures::none() })
     }
@@ -91,12 +95,22 @@ impl Db {
         }
     }
 
-    /// Opens further connections by another URL; those that are open stay.
+    /// Opens further connections by another URL; those that are open are replaced when they are next wanted.
     pub fn reconnect(&self, url: &str) -> Result<(), StoreError> {
-        if let Pool::Postgres { pool, pooler } = &self.pool {
+        if let Pool::Postgres { pool, pooler, turn } = &self.pool {
             pool.set_connect_options(open::options(url, *pooler)?);
+            turn.happens();
         }
         Ok(())
+    }
+
+    /// A connection of its own by another URL, to see where that leads.
+    pub async fn single(&self, url: &str) -> Result<Self, StoreError> {
+        let pooler = match &self.pool {
+            Pool::Postgres { pooler, .. } => *pooler,
+            Pool::Sqlite { .. } => Pooler::None,
+        };
+        Self::open(&Open { url, connections: 1, pooler }).await
     }
 
     /// Connections open and idle, for the metric.
@@ -152,13 +166,13 @@ impl Db {
     ) -> Result<Vec<T>, StoreError> {
         let sql = statement.sql;
         Ok(match &self.pool {
-            Pool::Postgres { pool, pooler: Pooler::None } => {
+            Pool::Postgres { pool, pooler: Pooler::None, .. } => {
                 bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
                     .fetch_all(pool)
                     .instrument(statement.span(POSTGRES))
                     .await?
             }
-            Pool::Postgres { pool, pooler: Pooler::Transaction } => {
+            Pool::Postgres { pool, pooler: Pooler::Transaction, .. } => {
                 let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
                 let rows = tx.all(statement, args).await?;
                 tx.commit().await?;
@@ -219,7 +233,7 @@ impl Db {
     ) -> Result<T, StoreError> {
         let (tx, value) = within(patience, async {
             let mut tx = match &self.pool {
-                Pool::Postgres { pool, pooler } => {
+                Pool::Postgres { pool, pooler, .. } => {
                     let mut tx = Tx::Postgres(pool.begin().await?, *pooler);
                     if patience > PATIENCE {
                         native::take_time(&mut tx).await?;
@@ -257,13 +271,13 @@ impl Db {
             let done = within(PATIENCE, async {
                 self.failpoints.before_commit()?;
                 let rows = match &self.pool {
-                    Pool::Postgres { pool, pooler: Pooler::None } => {
+                    Pool::Postgres { pool, pooler: Pooler::None, .. } => {
                         bound!(Postgres sqlx::query_as::<Postgres, T>(sql), args)
                             .fetch_all(pool)
                             .instrument(statement.span(POSTGRES))
                             .await?
                     }
-                    Pool::Postgres { pool, pooler: Pooler::Transaction } => {
+                    Pool::Postgres { pool, pooler: Pooler::Transaction, .. } => {
                         let mut tx = Tx::Postgres(pool.begin().await?, Pooler::Transaction);
                         native::hurry(&mut tx).await?;
                         let rows = tx.all(statement, args).await?;

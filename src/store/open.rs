@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -54,6 +55,24 @@ pub struct Open<'a> {
     pub pooler: Pooler,
 }
 
+/// When connections began to be made by another URL, if they have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<Mutex<Option<Instant>>>);
+
+impl Turn {
+    /// They do from now on.
+    pub(super) fn happens(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection of this age may have been made before. One that was being made at that
+    /// moment came a little later.
+    fn outdates(&self, age: Duration) -> bool {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed()).is_some_and(|since| since > ACQUIRE && age + ACQUIRE > since)
+    }
+}
+
 /// How each connection is made.
 pub(super) fn options(url: &str, pooler: Pooler) -> Result<PgConnectOptions, StoreError> {
     // The parser's message may repeat the URL, and with it the password.
@@ -67,8 +86,9 @@ pub(super) fn options(url: &str, pooler: Pooler) -> Result<PgConnectOptions, Sto
     })
 }
 
-/// Opens a pool; nothing is contacted yet.
-pub(super) fn postgres(open: &Open<'_>) -> Result<PgPool, StoreError> {
+/// Opens a pool; nothing is contacted yet. A connection that was made before the turn is closed when it is
+/// next wanted, between two acts, and another one is made in its place.
+pub(super) fn postgres(open: &Open<'_>, turn: Turn) -> Result<PgPool, StoreError> {
     let options = options(open.url, open.pooler)?;
     let limits = open.pooler == Pooler::None;
     let pool = PgPoolOptions::new()
@@ -85,8 +105,12 @@ pub(super) fn postgres(open: &Open<'_>) -> Result<PgPool, StoreError> {
         // Asking each time would cost a round trip; a connection that was in use a moment ago is
         // alive, and after a restart of the database all the others are dead at once.
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
+        .before_acquire(move |connection, meta| {
+            let outdated = turn.outdates(meta.age);
             Box::pin(async move {
+                if outdated {
+                    return Ok(false);
+                }
                 if meta.idle_for > FRESH {
                     connection.ping().await?;
                 }

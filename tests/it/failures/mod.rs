@@ -9,6 +9,7 @@ mod apps;
 mod backup;
 mod commit;
 mod contention;
+mod crowd;
 mod disk;
 mod kill;
 mod outage;

@@ -1,15 +1,18 @@
 //! The database's password is changed under servers that run.
 
-use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt;
 
+use super::crowd::Crowd;
+use super::report::Report;
 use super::world::{World, directory, start};
+use super::{has_server, rounds};
 use crate::support::cluster::Cluster;
-use crate::support::database::{self, admin};
+use crate::support::database::{admin, query};
 use crate::support::replica::Replica;
 use crate::support::session::refresh_at;
 
@@ -24,14 +27,14 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -
 }
 
 /// Apps that go on refreshing, and getting tokens, until they are told to stop.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Load {
     stop: Rc<Cell<bool>>,
-    /// Each answer that was neither 200 nor 503 with Retry-After.
-    wrong: Rc<RefCell<Vec<String>>>,
-    served: Rc<Cell<u64>>,
-    refused: Rc<Cell<u64>>,
+    report: Report,
 }
+
+const SERVED: &str = "refreshes: 200";
+const REFUSED: &str = "refreshes: 503 with Retry-After";
 
 impl Load {
     async fn run(self, address: String, mut token: String) {
@@ -40,21 +43,19 @@ impl Load {
             match answer.status {
                 200 => {
                     answer.json()["refresh_token"].as_str().unwrap().clone_into(&mut token);
-                    self.served.set(self.served.get() + 1);
+                    self.report.outcome(SERVED);
                 }
-                503 if !answer.header("retry-after").is_empty() => {
-                    self.refused.set(self.refused.get() + 1);
-                }
-                _ => self.wrong.borrow_mut().push(format!("{answer:?}")),
+                503 if !answer.header("retry-after").is_empty() => self.report.outcome(REFUSED),
+                _ => self.report.violation(format!("{answer:?}")),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Waits until this many more were served.
-    async fn goes_on(&self, more: u64, replica: &Replica) {
-        let wanted = self.served.get() + more;
-        until(replica, "nobody is served", || self.served.get() >= wanted).await;
+    async fn goes_on(&self, more: usize, replica: &Replica) {
+        let wanted = self.report.count(SERVED) + more;
+        until(replica, "nobody is served", || self.report.count(SERVED) >= wanted).await;
     }
 }
 
@@ -71,82 +72,196 @@ async fn said(replica: &Replica, what: &str, times: usize) {
     until(replica, what, || replica.process.said().matches(what).count() == times).await;
 }
 
+/// A server that wants passwords, a database that `jeton` owns, and the files of replicas that lead there.
+struct Place {
+    cluster: Cluster,
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let cluster = blocking(Cluster::start).await;
+        let place = Self { cluster, directory: directory() };
+        place.run("create role jeton login password 'secret-0'").await;
+        place.run("create database jeton owner jeton").await;
+        place.cluster.want_passwords();
+        place.run("select pg_reload_conf()").await;
+        place
+    }
+
+    async fn run(&self, sql: &str) {
+        let (url, sql) = (self.cluster.url(), sql.to_owned());
+        blocking(move || admin(&url, &sql)).await;
+    }
+
+    /// How many connections there are of a user.
+    async fn connections(&self, user: &str) -> usize {
+        let url = self.cluster.url();
+        let sql = format!("select pid from pg_stat_activity where usename = '{user}'");
+        blocking(move || query(&url, &sql)).await.len()
+    }
+
+    /// Each replica has a file of its own, as pods have.
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("database-url-{name}"))
+    }
+
+    fn write(&self, name: &str, user: &str, password: &str) {
+        write(&self.file(name), user, password, self.cluster.port, "jeton");
+    }
+
+    async fn replica(&self, name: &str) -> Replica {
+        let file = self.file(name);
+        let by_file = [("JETON__DATABASE__URL_FILE", file.to_str().unwrap())];
+        start("", self.directory.path(), name, &by_file).await
+    }
+
+    /// A look past the servers, and past passwords.
+    async fn world(&self) -> World {
+        let past = format!("{}/jeton", self.cluster.url().rsplit_once('/').unwrap().0);
+        World::at(&past, self.directory.path()).await
+    }
+
+    async fn end(self) {
+        blocking(move || drop(self)).await;
+    }
+}
+
 const TAKEN: &str = "use what its URL says now";
 const LEFT: &str = "has changed and is not used";
+const NOT_YET: &str = "does not let us in yet";
 
 fn write(file: &Path, user: &str, password: &str, port: u16, name: &str) {
     std::fs::write(file, format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}\n"))
         .unwrap();
 }
 
+/// Who asks while a user changes.
+const CALLERS: [(&str, usize); 5] = [
+    ("client credentials", 2),
+    ("refresh", 6),
+    ("introspection", 2),
+    ("keys", 1),
+    ("revocation", 4),
+];
+
 #[actix_web::test]
-async fn the_databases_password_changes_under_load_and_nobody_restarts_anything() {
-    if database::server().is_none() {
-        println!("on SQLite there is no password to change");
+async fn the_databases_user_changes_by_the_documented_way_and_no_answer_is_refused() {
+    if !has_server("11. the database's user changes") {
         return;
     }
-    let cluster = blocking(Cluster::start).await;
-    let (url, port) = (cluster.url(), cluster.port);
-    let run = async |sql: &str| {
-        let (url, sql) = (url.clone(), sql.to_owned());
-        blocking(move || admin(&url, &sql)).await;
-    };
-    run("create role jeton login password 'secret-0'").await;
-    run("create role jeton_too login in role jeton password 'secret-too'").await;
-    run("alter role jeton_too set role jeton").await;
-    run("create database jeton owner jeton").await;
-    cluster.want_passwords();
-    run("select pg_reload_conf()").await;
-    let directory = directory();
-    let file = directory.path().join("database-url");
-    write(&file, "jeton", "secret-0", port, "jeton");
-    let by_file = [("JETON__DATABASE__URL_FILE", file.to_str().unwrap())];
-    let mut replica = start("", directory.path(), "one", &by_file).await;
-    let past = format!("{}/jeton", url.rsplit_once('/').unwrap().0);
-    let world = World::at(&past, directory.path()).await;
-    let load = Load::default();
+    let report = Report::of(
+        "11. the database's user is changed under load, the way that deploy/README.md says",
+    );
+    let place = Place::new().await;
+    for name in ["one", "two"] {
+        place.write(name, "jeton", "secret-0");
+    }
+    let replicas = [place.replica("one").await, place.replica("two").await];
+    let world = Rc::new(place.world().await);
+    let addresses = replicas.each_ref().map(|replica| replica.public.clone());
+    let crowd = Crowd::of(&CALLERS, &addresses, &world, &report).await;
+    crowd.goes_on(20).await;
+    let (mut before, changes) = ("jeton".to_owned(), rounds(2, 20));
+    for round in 1..=changes {
+        report.round();
+        let (user, password) = (format!("jeton_{round}"), format!("secret-{round}"));
+        place.run(&format!("create role {user} login in role jeton password '{password}'")).await;
+        place.run(&format!("alter role {user} set role jeton")).await;
+        // The Secret reaches one pod before the other.
+        place.write("one", &user, &password);
+        crowd.goes_on(20).await;
+        place.write("two", &user, &password);
+        let written = Instant::now();
+        while place.connections(&before).await > 0 {
+            assert!(written.elapsed() < Duration::from_secs(60), "{before} is connected still");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        report.outcome("a user had no connection left, and nobody had ended one");
+        place.run(&format!("alter role {before} nologin")).await;
+        crowd.goes_on(20).await;
+        before = user;
+    }
+    crowd.end(20).await;
+    for replica in &replicas {
+        let said = replica.process.said();
+        assert!(!said.contains("secret-"), "a password is in the log");
+        assert_eq!(said.matches(TAKEN).count(), changes, "{said}");
+    }
+    world.lost_nothing(&report).await;
+    drop(replicas);
+    place.end().await;
+    report.end();
+}
+
+#[actix_web::test]
+async fn the_databases_password_changes_under_load_and_nobody_restarts_anything() {
+    if !has_server("12. the database's password changes") {
+        return;
+    }
+    let report = Report::of(
+        "12. the database's password is changed under one user, and connections are lost",
+    );
+    let place = Place::new().await;
+    place.write("one", "jeton", "secret-0");
+    let mut replica = place.replica("one").await;
+    let world = place.world().await;
+    let load = Load { stop: Rc::default(), report: report.clone() };
     let mut apps = Vec::new();
     for _ in 0..6 {
         let token = world.begin("web").await;
         apps.push(rt::spawn(load.clone().run(replica.public.clone(), token)));
     }
     load.goes_on(20, &replica).await;
-    for round in 1..=3 {
-        run(&format!("alter role jeton password 'secret-{round}'")).await;
-        // Whoever is connected stays connected.
+    let changes = rounds(3, 20);
+    for round in 1..=changes {
+        report.round();
+        let password = format!("secret-{round}");
+        // First where the servers read it: they go on as they were, and see that it works a second after
+        // it does.
+        let refused = report.count(REFUSED);
+        place.write("one", "jeton", &password);
+        said(&replica, NOT_YET, 2 * round - 1).await;
         load.goes_on(20, &replica).await;
-        run(SERVER).await;
-        let refused = load.refused.get();
-        until(&replica, "nobody notices", || load.refused.get() > refused).await;
-        write(&file, "jeton", &format!("secret-{round}"), port, "jeton");
+        place.run(&format!("alter role jeton password '{password}'")).await;
+        said(&replica, TAKEN, 2 * round - 1).await;
         load.goes_on(20, &replica).await;
+        for _ in refused..report.count(REFUSED) {
+            report.outcome("of these where the servers' file was first");
+        }
+        // First in Postgres, and all connections are lost before the servers hear of it.
+        place.run(&format!("alter role jeton password '{password}-too'")).await;
+        load.goes_on(20, &replica).await;
+        place.run(SERVER).await;
+        let refused = report.count(REFUSED);
+        until(&replica, "nobody notices", || report.count(REFUSED) > refused).await;
+        // A typing error makes nothing worse.
+        place.write("one", "jeton", "secret-typo");
+        said(&replica, NOT_YET, 2 * round).await;
+        report.fault_is_over();
+        place.write("one", "jeton", &format!("{password}-too"));
+        load.goes_on(20, &replica).await;
+        report.got_through(Instant::now());
     }
-    // Another user is another password.
-    write(&file, "jeton_too", "secret-too", port, "jeton");
-    said(&replica, TAKEN, 4).await;
-    run("alter role jeton nologin").await;
-    run(SERVER).await;
-    load.goes_on(20, &replica).await;
     // What leads elsewhere, or nowhere, is not followed.
-    let bad = ["postgres://jeton_too:secret-too@127.0.0.1:1/jeton", "", "secret-too"];
+    let taken = 2 * changes;
+    let bad = ["postgres://jeton:secret-too@127.0.0.1:1/jeton", "", "secret-too"];
     for (number, text) in bad.into_iter().enumerate() {
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(place.file("one"), text).unwrap();
         said(&replica, LEFT, number + 1).await;
-        run(SERVER).await;
+        place.run(SERVER).await;
         load.goes_on(20, &replica).await;
     }
     load.stop.set(true);
     for app in apps {
         app.await.unwrap();
     }
-    let wrong = load.wrong.take();
-    assert!(wrong.is_empty(), "{wrong:?}");
     assert!(!replica.process.has_ended());
     let said = replica.process.said();
     assert!(!said.contains("secret-"), "a password is in the log");
-    assert_eq!((said.matches(TAKEN).count(), said.matches(LEFT).count()), (4, 3), "{said}");
-    println!("{} refreshes, {} refused for now", load.served.get(), load.refused.get());
-    world.db.close().await;
+    assert_eq!((said.matches(TAKEN).count(), said.matches(LEFT).count()), (taken, 3), "{said}");
+    world.lost_nothing(&report).await;
     drop(replica);
-    blocking(move || drop(cluster)).await;
+    place.end().await;
+    report.end();
 }
