@@ -17,6 +17,7 @@ mod password;
 mod promotion;
 mod report;
 mod roll;
+mod root_secret;
 mod rotation;
 pub mod world;
 

@@ -22,7 +22,7 @@ use crate::support::{FIXTURES, Process};
 pub struct World {
     /// The database, by a way that no fault touches.
     pub db: Db,
-    secrets: Arc<RootSecrets>,
+    secrets: RefCell<Arc<RootSecrets>>,
 }
 
 impl World {
@@ -36,7 +36,13 @@ impl World {
         let open = Open { url, connections: 8, pooler };
         let db = Db::open(&open).await.unwrap();
         let secrets = file::load(&directory.join("root-secrets"), ISSUER).unwrap();
-        Self { db, secrets: Arc::new(secrets) }
+        Self { db, secrets: RefCell::new(Arc::new(secrets)) }
+    }
+
+    /// Knows the root secrets that are in the file now.
+    pub fn reread(&self, directory: &Path) {
+        let secrets = file::load(&directory.join("root-secrets"), ISSUER).unwrap();
+        self.secrets.replace(Arc::new(secrets));
     }
 
     /// Somebody signs in to an app: the first refresh token.
@@ -64,12 +70,12 @@ impl World {
 
     /// A refresh token of whatever generation.
     pub fn token(&self, family: Uuid, generation: u32) -> String {
-        RefreshToken { family, generation }.seal(&self.secrets).expose().to_owned()
+        RefreshToken { family, generation }.seal(&self.secrets.borrow()).expose().to_owned()
     }
 
     /// What a refresh token says.
     pub fn read(&self, token: &str) -> RefreshToken {
-        RefreshToken::open(&TokenText::new(token), &self.secrets).unwrap()
+        RefreshToken::open(&TokenText::new(token), &self.secrets.borrow()).unwrap()
     }
 
     /// A family's row, as soon as the database can be asked.
