@@ -305,6 +305,7 @@ fn keepers(
         limits: Arc::clone(limits),
         hashing: hashing.clone(),
         suspected: Vec::new(),
+        looked_at: uuid::Uuid::nil(),
         beats: 0,
     };
     (keeper, Polling::new(poller, Arc::clone(mirror), Arc::clone(metrics)))

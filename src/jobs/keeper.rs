@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
 
 use super::EVERY;
 use crate::clock::Clock;
@@ -48,6 +49,8 @@ pub struct Keeper {
     pub hashing: Hashing,
     /// Keys of which the database seems to have forgotten that they are stolen.
     pub suspected: Vec<String>,
+    /// The family behind which the next look for idle ones begins.
+    pub looked_at: Uuid,
     /// How often it has beaten.
     pub beats: u64,
 }
@@ -160,7 +163,7 @@ impl Keeper {
     /// Forgets revocations that concern nothing alive any more, and codes: here, and, since that
     /// cannot be undone, in the database only while the clocks agree. A memory that forgets later than the
     /// database would take what was swept for lost, so the database waits.
-    async fn sweep(&self) {
+    async fn sweep(&mut self) {
         let now = self.clock.now();
         self.mirror.acts.forget(now);
         if !self.clock.is_certain() {
@@ -171,9 +174,31 @@ impl Keeper {
         all &= self.emptied("revocations", || revocations::sweep(db, now - MARGIN)).await;
         all &= self.emptied("codes", || codes::sweep(db, now)).await;
         all &= self.emptied("families", || families::sweep(db, now - RETENTION)).await;
+        all &= self.sweep_idle(now - RETENTION).await;
         if all {
             self.metrics.swept_all(now);
         }
+    }
+
+    /// Looks at some of the families for those that fell idle before then, and goes on behind them the
+    /// next time; false if that did not work.
+    async fn sweep_idle(&mut self, idle_before: Time) -> bool {
+        for _ in 0..SWEEPS_AT_ONCE {
+            match families::sweep_idle(&self.desk.db, self.looked_at, idle_before).await {
+                Ok(page) => {
+                    self.metrics.swept("families", page.swept);
+                    self.looked_at = page.next.unwrap_or(Uuid::nil());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "idle families could not be swept; trying again");
+                    return false;
+                }
+            }
+            if self.looked_at.is_nil() {
+                break;
+            }
+        }
+        true
     }
 
     /// Sweeps until nothing old is left, which it returns, or for now there was enough of it.

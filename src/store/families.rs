@@ -73,6 +73,10 @@ statements! {
     FAMILIES_SWEEP on Both =
         "delete from families where id in (
              select id from families where ends_at < $1 order by ends_at limit $2)";
+    FAMILIES_PAGE on Both =
+        "select id from families where id > $1 and id < $2 order by id limit 1 offset $3";
+    FAMILIES_SWEEP_IDLE on Both =
+        "delete from families where id > $1 and id <= $2 and rotated_at + idle < $3";
 }
 
 const TABLE: &str = "families";
@@ -307,4 +311,32 @@ pub async fn suspend(tx: &mut Tx, subject: Uuid, since: Option<Time>) -> Result<
 pub async fn sweep(db: &Db, ended_before: Time) -> Result<u64, StoreError> {
     const AT_ONCE: i64 = 500;
     db.write(async |tx| tx.run(&FAMILIES_SWEEP, args![ended_before.micros(), AT_ONCE]).await).await
+}
+
+/// What a look at some families came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// So many were deleted.
+    pub swept: u64,
+    /// Behind which the next look begins; `None` if all have been looked at.
+    pub next: Option<Uuid>,
+}
+
+/// Looks at a few families behind this one, and deletes those that fell idle before then. No index tells
+/// when a family falls idle, since each refresh would have to write it; so all that are old enough are
+/// looked at in turn, by their names, which begin with their birth.
+pub async fn sweep_idle(db: &Db, after: Uuid, idle_before: Time) -> Result<Page, StoreError> {
+    const AT_ONCE: i64 = 500;
+    let younger = first_id(idle_before);
+    let last: Option<(Uuid,)> = db.one(&FAMILIES_PAGE, args![after, younger, AT_ONCE - 1]).await?;
+    let next = last.map(|(id,)| id);
+    let args = args![after, next.unwrap_or(younger), idle_before.micros()];
+    let swept = db.write(async |tx| tx.run(&FAMILIES_SWEEP_IDLE, args).await).await?;
+    Ok(Page { swept, next })
+}
+
+/// What no family is called that was born before then, and every younger one comes after.
+fn first_id(born: Time) -> Uuid {
+    let millis = u64::try_from(born.micros() / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }

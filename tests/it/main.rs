@@ -31,6 +31,7 @@ mod documents;
 mod emergencies;
 mod expanding;
 mod failures;
+mod family_sweep;
 mod hardening;
 mod http2;
 mod introspection;
