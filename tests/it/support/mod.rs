@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod refused;
 pub mod replica;
+pub mod servers;
 pub mod session;
 pub mod sign_in;
 pub mod tls;
