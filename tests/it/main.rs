@@ -30,6 +30,7 @@ mod cors;
 mod documents;
 mod emergencies;
 mod ending_race;
+mod every_act;
 mod expanding;
 mod failures;
 mod family_sweep;
