@@ -14,11 +14,12 @@ use crate::support::database::pooler_setting;
 use crate::support::http::{self, Answer};
 use crate::support::process::{Process, address};
 use crate::support::refused::FORM;
+use crate::support::replica::ISSUER;
 use crate::support::sign_in::{
     AUTHORIZE, PASSWORD, Page, Tokens, add_user_with, form, open, parameter, redeem, redemption,
     request, sent_back, sign_in, weak_hash, with_people,
 };
-use crate::support::{App, TestDatabase};
+use crate::support::{App, SECRET, TestDatabase};
 
 /// The form was shown again, with this in its alert.
 fn assert_shown_again(answer: &Answer, alert: &str) {
@@ -402,7 +403,7 @@ async fn what_may_not_be_registered_is_named_by_its_key() {
 }
 
 #[actix_web::test]
-async fn no_log_holds_a_password_a_code_or_what_was_typed_for_a_name() {
+async fn no_log_holds_a_password_a_code_a_token_or_what_was_typed_for_a_name() {
     let database = TestDatabase::new();
     let directory = database.directory.path();
     let fixtures = format!("{}{}", crate::support::FIXTURES, crate::support::sign_in::PEOPLE);
@@ -411,7 +412,7 @@ async fn no_log_holds_a_password_a_code_or_what_was_typed_for_a_name() {
     let directory = directory.to_str().unwrap();
     let args = ["--data-dir", directory, "--migrate", "--apply", apply.to_str().unwrap()];
     let env = [
-        ("JETON__ISSUER", "http://127.0.0.1:8080"),
+        ("JETON__ISSUER", ISSUER),
         ("JETON__SERVER__PUBLIC", "127.0.0.1:0"),
         ("JETON__SERVER__OPERATIONS", "127.0.0.1:0"),
         ("JETON__DATABASE__URL", database.url.as_str()),
@@ -437,25 +438,66 @@ async fn no_log_holds_a_password_a_code_or_what_was_typed_for_a_name() {
     };
     assert_eq!(sent("typed-a-password-here", "guessed-wrongly").await.status, 400);
     let code = parameter(&sent("alice", PASSWORD).await, "code").unwrap();
-    let body = format!("{}&client_id=spa", redemption("spa", &code, &[]));
-    let answer = http::send(&address, "POST", "/oauth2/token", &[FORM], body.as_bytes()).await;
+    let post = async |path: &str, body: &str| {
+        let body = format!("{body}&client_id=spa");
+        http::send(&address, "POST", path, &[FORM], body.as_bytes()).await
+    };
+    let answer = post("/oauth2/token", &redemption("spa", &code, &[])).await;
     let tokens = Tokens::read(&answer);
+    // A life of refresh tokens: used, repeated, narrowed, forged, stolen; and of another that is asked
+    // about and revoked.
+    let refresh = async |token: &str, more: &str| {
+        let form = format!("grant_type=refresh_token&refresh_token={token}{more}");
+        post("/oauth2/token", &form).await
+    };
+    let second = Tokens::read(&refresh(&tokens.refresh, "").await);
+    let again = Tokens::read(&refresh(&tokens.refresh, "").await);
+    let third = Tokens::read(&refresh(&second.refresh, "&scope=read").await);
+    let forged = format!("{}AAAA", &third.refresh[..third.refresh.len() - 4]);
+    for refused in [&forged, &tokens.refresh, &third.refresh] {
+        assert_eq!(refresh(refused, "").await.status, 400);
+    }
+    let (family, now) = (jeton::store::audit::row_id(START), jeton::clock::Clock::system().now());
+    let stored = crate::support::session::signed_in("web", id, family, now);
+    db.write(async |tx| jeton::store::families::add(tx, &stored).await).await.unwrap();
+    let vault = jeton::secret::Vault::open(database.directory.path().join("root-secrets"), ISSUER);
+    let vault = vault.unwrap().now();
+    let owned = jeton::secret::RefreshToken { family, generation: 0 }.seal(&vault);
+    let owned = owned.expose();
+    for path in ["/oauth2/introspect", "/oauth2/revoke"] {
+        let form = format!("token={owned}&token_type_hint=refresh_token");
+        assert_eq!(http::token(&address, path, "web", SECRET, &form).await.status, 200);
+        assert_eq!(post(path, &format!("token={}", third.refresh)).await.status / 100, {
+            if path.ends_with("revoke") { 2 } else { 4 }
+        });
+    }
 
     let said = process.said();
-    assert!(said.contains("sign_in_failed") && said.contains("authorized"), "{said}");
+    for event in
+        ["sign_in_failed", "authorized", "refresh_reused", "refresh_mac_invalid", "retried"]
+    {
+        assert!(said.contains(event), "{event}: {said}");
+    }
     let encoded = form(&[("", PASSWORD)]);
-    for secret in [
+    let all = [&tokens, &second, &again, &third];
+    let signatures = all.map(|tokens| tokens.access.rsplit('.').next().unwrap());
+    // Neither whole nor without what its scanners know it by, nor its secret half alone.
+    let refreshes: Vec<_> = all.iter().map(|tokens| tokens.refresh.as_str()).collect();
+    let refreshes = [&refreshes[..], &[owned, &forged]].concat();
+    let halves = refreshes.iter().map(|token| &token[token.len() - 40..]);
+    let halves: Vec<_> = halves.chain(signatures).collect();
+    let secrets = [
         PASSWORD,
         &encoded[1..],
         "guessed-wrongly",
         "typed-a-password-here",
+        SECRET,
         &code,
         crate::support::sign_in::VERIFIER,
-        &tokens.refresh,
-        &tokens.access,
         page.cookie.split_once('=').unwrap().1,
         &hash.0,
-    ] {
+    ];
+    for secret in secrets.into_iter().chain(halves) {
         assert!(!said.contains(secret), "{secret}: {said}");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::forge::{self, Forger, form_value, parts};
 use crate::support::refused::assert_refused;
+use crate::support::sign_in::{Tokens, code, form, redeem, with_people};
 use crate::support::{API, Answer, App, FIXTURES, OTHER, SECRET, TestDatabase, app, basic, http};
 
 const PATH: &str = "/oauth2/introspect";
@@ -267,6 +268,34 @@ async fn token_missing_empty_or_repeated_is_an_invalid_request() {
     }
     for form in ["token=x&token=x", "token=x&token=", "token=x&client_id=rs&client_id=rs"] {
         assert_refused(&ask(&app, "rs", form).await, 400, "invalid_request");
+    }
+}
+
+#[actix_web::test]
+async fn of_a_sign_in_with_two_resources_each_resource_server_is_told_its_own_part_of_the_scope() {
+    let app = with_people("").await;
+    let both = [("resource", API), ("resource", OTHER)];
+    let code = code(&app, "two", &both).await;
+    let first = Tokens::read(&redeem(&app, "two", &code, &[("resource", API)]).await);
+    let next = async |refresh: &str, more: &[(&str, &str)]| {
+        let usual = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+        let body = form(&[&usual, more].concat());
+        Tokens::read(&crate::support::sign_in::ask(&app, "two", &body).await)
+    };
+    let second = next(&first.refresh, &[("resource", OTHER)]).await;
+    let third = next(&second.refresh, &[("resource", API), ("scope", "read")]).await;
+    let fourth = next(&third.refresh, &[("resource", API)]).await;
+    for (tokens, entitled, stranger, audience, scope) in [
+        (&first, "rs", "other-rs", API, "read write"),
+        (&second, "other-rs", "rs", OTHER, "list"),
+        (&third, "rs", "other-rs", API, "read"),
+        (&fourth, "rs", "other-rs", API, "read write"),
+    ] {
+        let told = app.introspect(entitled, &tokens.access).await.json();
+        assert_eq!((&told["active"], &told["client_id"]), (&true.into(), &"two".into()));
+        assert_eq!((&told["aud"], &told["scope"]), (&audience.into(), &scope.into()));
+        assert_eq!((&told["sub"], &told["sid"]), (&first.claims["sub"], &first.claims["sid"]));
+        assert_inactive(&app.introspect(stranger, &tokens.access).await, scope);
     }
 }
 
