@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -13,6 +13,10 @@ use super::StoreError;
 
 /// Longest wait for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
+
+/// Connections that are to be replaced go one after the other: were they all made anew at once, requests
+/// would wait for their turn longer than they may.
+const APART: Duration = Duration::from_millis(100);
 
 /// A connection that has been idle for longer is looked at before it is used.
 const FRESH: Duration = Duration::from_millis(500);
@@ -57,19 +61,37 @@ pub struct Open<'a> {
 
 /// When connections began to be made by another URL, if they have.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turn(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Turn(Arc<Mutex<Option<Began>>>);
+
+#[derive(Debug)]
+struct Began {
+    at: Instant,
+    /// When a connection was last replaced because of it.
+    replaced: Option<Instant>,
+}
 
 impl Turn {
     /// They do from now on.
     pub(super) fn happens(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.began() = Some(Began { at: Instant::now(), replaced: None });
     }
 
-    /// Whether a connection of this age may have been made before. One that was being made at that
-    /// moment came a little later.
-    fn outdates(&self, age: Duration) -> bool {
-        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        at.map(|at| at.elapsed()).is_some_and(|since| since > ACQUIRE && age + ACQUIRE > since)
+    /// Whether a connection of this age may have been made before, and it is time to replace another one.
+    /// One that was being made at that moment came a little later.
+    fn replaces(&self, age: Duration) -> bool {
+        let mut began = self.began();
+        let Some(Began { at, replaced }) = began.as_mut() else { return false };
+        let since = at.elapsed();
+        let outdated = since > ACQUIRE && age + ACQUIRE > since;
+        let is_time = replaced.is_none_or(|last| last.elapsed() > APART);
+        if outdated && is_time {
+            *replaced = Some(Instant::now());
+        }
+        outdated && is_time
+    }
+
+    fn began(&self) -> MutexGuard<'_, Option<Began>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,9 +128,9 @@ pub(super) fn postgres(open: &Open<'_>, turn: Turn) -> Result<PgPool, StoreError
         // alive, and after a restart of the database all the others are dead at once.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            let outdated = turn.outdates(meta.age);
+            let goes = turn.replaces(meta.age);
             Box::pin(async move {
-                if outdated {
+                if goes {
                     return Ok(false);
                 }
                 if meta.idle_for > FRESH {

@@ -1,6 +1,7 @@
 //! The root secret is changed in the steps of the README, under load, on replicas each of which has a file
 //! of its own that changes when it changes, as pods have.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -94,7 +95,8 @@ impl Place {
 
     /// Brings it to one replica after the other, and waits until each shows these secrets. Meanwhile some have
     /// it and some do not.
-    async fn spread(&self, crowd: &Crowd, shown: &[String]) {
+    async fn spread<const N: usize>(&self, crowd: &Crowd, shown: [String; N]) {
+        let shown = BTreeSet::from(shown);
         for (name, replica) in NAMES.into_iter().zip(&self.replicas) {
             self.bring(name);
             let started = Instant::now();
@@ -135,7 +137,7 @@ impl Place {
 }
 
 /// The root secrets that a replica says it has.
-async fn held(replica: &Replica) -> Vec<String> {
+async fn held(replica: &Replica) -> BTreeSet<String> {
     let answer = http::send(&replica.operations, "GET", "/metrics", &[], b"").await;
     let text = String::from_utf8(answer.body).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("jeton_root_secret_info"));
@@ -166,17 +168,17 @@ async fn the_root_secret_is_changed_in_its_steps_under_load_and_no_request_fails
         let added = place.operator(&["secrets", "add"]).await["added"].as_u64().unwrap();
         assert_eq!(added, old + 1);
         world.reread(place.directory.path());
-        place.spread(&crowd, &[shown(old, "seals"), shown(added, "opens")]).await;
+        place.spread(&crowd, [shown(old, "seals"), shown(added, "opens")]).await;
         report.outcome("added, on every replica");
         place.operator(&["secrets", "promote", &added.to_string()]).await;
-        place.spread(&crowd, &[shown(old, "opens"), shown(added, "seals")]).await;
+        place.spread(&crowd, [shown(old, "opens"), shown(added, "seals")]).await;
         world.reread(place.directory.path());
         report.outcome("promoted, on every replica");
         // Whoever refreshes has a token under the new one then.
         crowd.goes_on(A_WHILE).await;
         place.is_empty(old).await;
         place.operator(&["secrets", "drop", &old.to_string()]).await;
-        place.spread(&crowd, &[shown(added, "seals")]).await;
+        place.spread(&crowd, [shown(added, "seals")]).await;
         crowd.goes_on(A_WHILE).await;
         report.outcome("dropped, on every replica");
     }
