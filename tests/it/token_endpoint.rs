@@ -31,7 +31,7 @@ async fn a_verb_that_a_path_does_not_answer_gets_405_with_the_verbs_that_it_does
         };
         let path = entry.at(&issuer);
         let allow = if path == "/oauth2/token" {
-            "POST".to_owned()
+            "OPTIONS, POST".to_owned()
         } else if entry.listener == Listener::Operations {
             "GET, HEAD".to_owned()
         } else if path.starts_with("/.well-known/") {
