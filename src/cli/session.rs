@@ -23,7 +23,8 @@ pub(super) enum Sessions {
         #[arg(value_name = "UUID")]
         id: Uuid,
     },
-    /// End sign-ins for good: their refresh tokens at once, their access tokens within seconds
+    /// End sign-ins for good: their refresh tokens at once, their access tokens within seconds. What was
+    /// allowed and not fetched yet ends with them, unless --family names one
     #[command(after_help = "Examples:\n  jeton session revoke --user alice --dry-run\n  jeton \
                             session revoke --family 019b76da-a800-7000-8000-000000000001\n  jeton \
                             session revoke --client app --before 2026-01-31T12:00:00Z")]

@@ -104,6 +104,13 @@ pub struct Revocation {
     pub expires_at: Time,
 }
 
+impl Revocation {
+    /// An act that takes one thing back for good: a token, an authorization, a key.
+    pub const fn of(target: Target, expires_at: Time) -> Self {
+        Self { target, issued_before: Time::from_micros(0), expires_at }
+    }
+}
+
 /// What about a token decides whether it was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {

@@ -41,6 +41,14 @@ impl Presented {
             Self::Bearer(_) | Self::Impossible | Self::Unsupported | Self::Nothing => None,
         }
     }
+
+    /// The access token that stands for its client.
+    pub(super) const fn bearer(&self) -> Option<&TokenText> {
+        match self {
+            Self::Bearer(token) => Some(token),
+            _ => None,
+        }
+    }
 }
 
 impl Service {

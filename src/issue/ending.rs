@@ -39,11 +39,7 @@ impl Tools {
     /// many who do it at once exactly one writes its event.
     pub(super) async fn end(&self, ending: &Ending<'_>, now: Time) -> Result<bool, StoreError> {
         let Ending { family, why, event, longest_token } = ending;
-        let act = Revocation {
-            target: Target::Family(*family),
-            issued_before: Time::from_micros(0),
-            expires_at: now + *longest_token + MARGIN,
-        };
+        let act = Revocation::of(Target::Family(*family), now + *longest_token + MARGIN);
         let write = || {
             self.db.write(async |tx| {
                 if !families::end_as(tx, *family, why, now).await? {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Presented, Service, TokenRequest};
+use super::{Caller, Service, TokenRequest};
 use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
 use crate::mirror::{Registered, Stale};
 use crate::secret::TokenText;
@@ -61,27 +61,7 @@ impl Service {
         let directory = self.directory()?;
         let now = self.clock.now();
         let client = self.authenticate(&directory, &request.presented, caller, now, decision)?;
-        client.may(grant)?;
+        super::token::may(client, grant)?;
         Ok(Arc::clone(client))
-    }
-}
-
-impl Registered {
-    /// Refuses a grant that the client may not use.
-    pub(super) fn may(&self, grant: GrantType) -> Result<(), Refusal> {
-        if self.client.grants.contains(&grant) {
-            return Ok(());
-        }
-        Err(Reason::GrantNotAllowed.into())
-    }
-}
-
-impl Presented {
-    /// The access token that stands for its client.
-    pub(super) const fn bearer(&self) -> Option<&TokenText> {
-        match self {
-            Self::Bearer(token) => Some(token),
-            _ => None,
-        }
     }
 }

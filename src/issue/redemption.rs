@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use serde_json::json;
 use tokio::task::spawn_local;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::ending::Ending;
 use super::{Service, away};
@@ -53,9 +52,7 @@ pub(super) async fn redeem(
     }
     match outcome {
         Ok(Spent::Begun(acts)) => {
-            if !acts.is_empty() {
-                of.service.mirror.acts.wrote(&acts, of.service.clock.tick());
-            }
+            of.service.mirror.acts.wrote(&acts, of.service.clock.tick());
             Ok(())
         }
         Ok(Spent::PersonGone) => Err(person_gone(of, stored).await),
@@ -117,12 +114,8 @@ async fn make_room(
         audit::add(tx, &event).await?;
     }
     let expires_at = now + of.service.longest_token() + MARGIN;
-    let act = |id: Uuid| Revocation {
-        target: Target::Family(id),
-        issued_before: Time::from_micros(0),
-        expires_at,
-    };
-    let acts: Vec<_> = ended.into_iter().map(act).collect();
+    let acts = ended.into_iter().map(|id| Revocation::of(Target::Family(id), expires_at));
+    let acts: Vec<_> = acts.collect();
     revocations::append(tx, &acts).await?;
     Ok(acts)
 }

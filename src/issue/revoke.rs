@@ -6,7 +6,7 @@ use super::refresh_token::is_refresh_token;
 use super::{Caller, Presented, Service};
 use crate::domain::revocation::MARGIN;
 use crate::domain::{
-    Client, Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Time, Verdict,
+    Client, Decision, Facts, Inactive, Reason, Refusal, Revocation, Target, Verdict,
 };
 use crate::secret::TokenText;
 
@@ -62,11 +62,7 @@ impl Service {
                 return Ok(());
             }
         };
-        let act = Revocation {
-            target: Target::Token(token.facts.id),
-            issued_before: Time::from_micros(0),
-            expires_at: token.expires_at + MARGIN,
-        };
+        let act = Revocation::of(Target::Token(token.facts.id), token.expires_at + MARGIN);
         self.mirror.writer.write(act).await.map_err(Refusal::from)?;
         decision.verdict = Some(Verdict::Revoked);
         Ok(())

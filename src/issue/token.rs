@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::authenticate::Presented;
 use super::{AccessToken, Caller, Service, authorization_code, client_credentials, refresh};
 use crate::domain::{Decision, GrantType, Reason, Refusal, Time};
+use crate::mirror::Registered;
 use crate::secret::TokenText;
 
 /// A token request, parsed: every parameter occurs once and holds only characters it may hold.
@@ -44,7 +45,7 @@ impl Service {
             request.grant_type.ok_or(Refusal::at(Reason::GrantMissing, "grant_type"))?;
         let grant: GrantType = grant_type.parse().map_err(|_| Reason::GrantUnsupported)?;
         decision.grant = Some(grant);
-        client.may(grant)?;
+        may(client, grant)?;
         match grant {
             GrantType::ClientCredentials => {
                 client_credentials::grant(self, client, request, now, decision)
@@ -65,4 +66,12 @@ impl Service {
             }
         }
     }
+}
+
+/// Refuses a grant that a client may not use.
+pub(super) fn may(client: &Registered, grant: GrantType) -> Result<(), Refusal> {
+    if client.client.grants.contains(&grant) {
+        return Ok(());
+    }
+    Err(Reason::GrantNotAllowed.into())
 }

@@ -212,17 +212,19 @@ impl Desk {
                 let filter = meant.filter();
                 // What was allowed and not fetched yet: before the families, since what is fetched at
                 // this moment is waited for and has one then.
+                let mut codes = 0;
                 if page.after.is_nil() && filter.family.is_none() {
-                    codes::void(tx, &filter, act.now).await?;
+                    codes = codes::void(tx, &filter, act.now).await?;
                 }
                 let ids = sessions::end_page(tx, &filter, page, End::Operator, act.now).await?;
-                if ids.is_empty() {
+                if ids.is_empty() && codes == 0 {
                     return Ok(ids);
                 }
                 // With the first page: what was begun has its row, even if it breaks off.
                 if let Some(which) = event {
                     let detail = json!({
                         "sessions": act.found,
+                        "codes": codes,
                         "subject": meant.subject.map(|id| id.to_string()),
                         "family": which.family.map(|id| id.to_string()),
                         "begun_before": which.before.map(shown),

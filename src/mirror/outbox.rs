@@ -50,6 +50,9 @@ impl Acts {
     /// is none of its own: a poll may have brought it in the moment since it was durable, and would not
     /// bring it again.
     pub fn wrote(&self, acts: &[Revocation], durable: Tick) {
+        if acts.is_empty() {
+            return;
+        }
         let mut own = self.own();
         self.change(|revoked| {
             for act in acts {

@@ -146,9 +146,9 @@ pub async fn redeem(
     Ok(tx.run(&CODE_REDEEM, args![&digest[..], now.micros(), family]).await? == 1)
 }
 
-/// Makes codes worth nothing that nobody has redeemed yet. One that is being redeemed at this moment is
-/// waited for.
-pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<(), StoreError> {
+/// Makes codes worth nothing that nobody has redeemed yet; says how many. One that is being redeemed at
+/// this moment is waited for.
+pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
     let args = args![
         now.micros(),
         which.born_before.unwrap_or(now).micros(),
@@ -156,7 +156,7 @@ pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<(), Stor
         which.subject.is_some(),
         which.subject.unwrap_or_default(),
     ];
-    tx.run(&CODES_VOID, args).await.map(drop)
+    tx.run(&CODES_VOID, args).await
 }
 
 /// Deletes a few codes that have been over for so long that nobody will present them again; says how

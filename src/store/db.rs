@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub const LONG: Duration = Duration::from_secs(600);
 
 /// How often a transaction that lost a race is tried again.
-const RETRIES: u64 = 8;
+const RETRIES: u64 = 12;
 
 /// The databases' names in traces.
 const POSTGRES: &str = "postgresql";

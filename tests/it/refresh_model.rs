@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use rand::seq::IndexedRandom;
 use uuid::Uuid;
 
-use crate::support::App;
 use crate::support::database::loses_races;
 use crate::support::servers::{Pace, Plan, Servers};
 use crate::support::session::{random_id, signed_in};
+use crate::support::{Answer, App};
 
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -165,7 +165,9 @@ impl Run {
             Act::Suspend => Some(app.clock.now()),
             Act::Resume => None,
             Act::Revoke(number) => {
-                assert_eq!(app.revoke(self.client, &token(number)).await.status, 200);
+                let token = token(number);
+                let answer = settled(async || app.revoke(self.client, &token).await).await;
+                assert_eq!(answer.status, 200);
                 return Outcome::Done;
             }
             Act::Refresh(number) => return self.refresh(app, self.client, &token(number)).await,
@@ -181,13 +183,7 @@ impl Run {
     }
 
     async fn refresh(&self, app: &App, client: &str, token: &str) -> Outcome {
-        let mut answer = app.refresh(client, token, "").await;
-        // It lost race after race: nothing has happened, and it is to come again. On SQLite it was seen
-        // once, with two servers on a busy machine; why is not known, so the reasons are counted below.
-        while answer.status == 503 && (loses_races() || !app.database.is_postgres()) {
-            assert!(!answer.header("retry-after").is_empty());
-            answer = app.refresh(client, token, "").await;
-        }
+        let answer = settled(async || app.refresh(client, token, "").await).await;
         if answer.status == 200 {
             let successor = answer.json()["refresh_token"].as_str().unwrap().to_owned();
             return Outcome::Given(app.read(&successor).generation);
@@ -213,6 +209,19 @@ impl Run {
     }
 }
 
+/// The answer of a request that comes again for as long as it is told to: its writes lost race after race,
+/// or the disk hung for longer than a request waits. Nothing has happened then, and whoever believes it
+/// must be right.
+async fn settled(send: impl AsyncFn() -> Answer) -> Answer {
+    loop {
+        let answer = send().await;
+        if answer.status != 503 {
+            return answer;
+        }
+        assert!(!answer.header("retry-after").is_empty());
+    }
+}
+
 /// Interleavings of two to four acts each, on one replica and as many on two.
 async fn interleave(batching: bool, interleavings: usize) {
     for replicas in [1, 2] {
@@ -233,8 +242,10 @@ async fn interleave(batching: bool, interleavings: usize) {
         for app in servers.iter() {
             for reason in ["database_unavailable", "overloaded", "mirror_stale"] {
                 let put_off = app.refusals(reason).await;
-                assert!(put_off < 50.0 || loses_races(), "{put_off} were put off: {reason}");
                 println!("{replicas} replicas, batching {batching}: {put_off} x {reason}");
+                // An exception, except where the database lets races be lost.
+                let few = put_off * 20.0 < interleavings as f64;
+                assert!(few || loses_races(), "{put_off} were put off: {reason}");
             }
         }
         servers.stop().await;

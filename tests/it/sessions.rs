@@ -338,6 +338,7 @@ async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_pers
     let app = with_people("").await;
     add_user(&app, "bob").await;
     let of_client = |name: &str| Which { client: Some(name.to_owned()), ..Which::default() };
+    let mut codes = 0;
     for (which, dies) in [
         (of_user("alice"), true),
         (of_client("spa"), true),
@@ -348,6 +349,16 @@ async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_pers
         app.running.desk.revoke_sessions(&which, app.clock.now(), false).await.unwrap();
         let answer = redeem(&app, "spa", &code, &[]).await;
         assert_eq!(answer.status, if dies { 400 } else { 200 }, "{which:?}: {answer:?}");
+        let trail =
+            "select cast(detail as text) from audit_events where action = 'sessions_revoked'";
+        let noted = app
+            .database
+            .sql(trail)
+            .iter()
+            .filter(|one| one.replace(' ', "").contains("\"codes\":1"))
+            .count();
+        codes += usize::from(dies);
+        assert_eq!(noted, codes, "{which:?}");
     }
     app.stop().await;
 }

@@ -9,7 +9,6 @@ use actix_web::rt::{self, task::JoinHandle};
 
 use super::report::Report;
 use super::world::World;
-use crate::support::database::loses_races;
 use crate::support::http::Kept;
 use crate::support::{Answer, SECRET, basic};
 
@@ -152,10 +151,6 @@ async fn keep_asking(mut caller: Caller, report: Report, stop: Rc<Cell<bool>>) -
     while !stop.get() {
         match caller.ask().await {
             Ok(()) => report.outcome(&format!("{}: 200", caller.kind)),
-            // It lost race after race: nothing has happened, and it is to come again.
-            Err(what) if what == "503" && caller.kind == "revocation" && loses_races() => {
-                report.outcome("revocation: lost its races, told to come again");
-            }
             Err(what) => report.violation(format!("{}: {what}", caller.kind)),
         }
         tokio::time::sleep(Duration::from_millis(rand::random_range(1..30))).await;

@@ -13,32 +13,18 @@ use super::report::Report;
 use super::world::{World, directory, start};
 use super::{has_server, rounds};
 use crate::support::process::jeton;
-use crate::support::replica::{Replica, environment};
+use crate::support::replica::{PLAIN, Replica, environment};
 use crate::support::session::refresh_at;
 use crate::support::{TestDatabase, http};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// The clients that the callers are: a client secret moves when it is used, so each must be.
-const CLIENTS: &str = r#"
-[[resource]]
-id = "https://api.example.test/"
-scopes = ["read", "write"]
-
+/// Beside `app` and `rs`, whom people sign in to. Everybody who is registered calls: a client secret moves
+/// when it is used, so each must be.
+const WEB: &str = r#"
 [[resource]]
 id = "https://other.example.test/v1"
 scopes = ["list"]
-
-[[client]]
-id = "app"
-secret = "correct-horse-battery-staple"
-resources = ["https://api.example.test/"]
-
-[[client]]
-id = "rs"
-secret = "correct-horse-battery-staple"
-grants = []
-introspects = ["https://api.example.test/"]
 
 [[client]]
 id = "web"
@@ -70,7 +56,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let (database, directory) = (TestDatabase::new(), directory());
-        std::fs::write(directory.path().join("apps.toml"), CLIENTS).unwrap();
+        std::fs::write(directory.path().join("apps.toml"), format!("{PLAIN}{WEB}")).unwrap();
         let mut place = Self { database, directory, replicas: Vec::new() };
         for name in NAMES {
             place.bring(name);

@@ -13,7 +13,7 @@ use super::{SECRET, TestDatabase};
 pub const ISSUER: &str = "http://127.0.0.1:8080";
 
 /// One API, the client `app`, and `rs`, which introspects.
-const PLAIN: &str = r#"
+pub const PLAIN: &str = r#"
 [[resource]]
 id = "https://api.example.test/"
 scopes = ["read", "write"]
