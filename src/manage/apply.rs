@@ -16,7 +16,7 @@ pub use report::{Change, Report};
 
 use serde_json::json;
 
-use super::users::new_subject;
+use super::users::{everything_about, new_subject};
 use super::{Desk, ManageError};
 use crate::domain::session::End;
 use crate::domain::{ClientId, Target, Time};
@@ -117,17 +117,19 @@ impl Desk {
         }
         let clients = plan.delete_clients.iter().map(|id| Target::Client(id.to_string()));
         let resources = plan.delete_resources.iter().map(|id| Target::Resource(id.to_string()));
-        self.take_back(tx, clients.chain(resources).chain(subjects).collect(), now).await
+        let since = |target| (target, now);
+        let acts = clients.chain(resources).map(since).chain(subjects);
+        self.take_back_until(tx, acts.collect(), now).await
     }
 
     /// Adds people, sets passwords, which ends what was signed in with the old ones, and deletes
-    /// people; returns those of whom everything is to be taken back.
+    /// people; returns the acts that take back everything about those.
     async fn carry_out_people(
         &self,
         tx: &mut Tx,
         plan: &Plan,
         now: Time,
-    ) -> Result<Vec<Target>, StoreError> {
+    ) -> Result<Vec<(Target, Time)>, StoreError> {
         for (name, hash) in &plan.add_users {
             let id = new_subject();
             if !users::add(tx, id, name, hash.as_ref(), now).await? {
@@ -147,8 +149,11 @@ impl Desk {
             let detail = json!({ "sessions": sessions });
             self.note_user(tx, Action::UserDeleted, *id, detail, now).await?;
         }
-        let changed = plan.set_passwords.iter().map(|(id, _)| id).chain(&plan.delete_users);
-        Ok(changed.map(|id| Target::Subject(id.to_string())).collect())
+        let mut acts = Vec::new();
+        for id in plan.set_passwords.iter().map(|(id, _)| id).chain(&plan.delete_users) {
+            acts.push(everything_about(tx, *id, now).await?);
+        }
+        Ok(acts)
     }
 
     async fn delete_planned(&self, tx: &mut Tx, plan: &Plan, now: Time) -> Result<(), StoreError> {

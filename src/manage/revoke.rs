@@ -187,13 +187,27 @@ impl Desk {
         targets: Vec<Target>,
         now: Time,
     ) -> Result<(), StoreError> {
-        if targets.is_empty() {
+        let acts = targets.into_iter().map(|target| (target, now)).collect();
+        self.take_back_until(tx, acts, now).await
+    }
+
+    /// The same, where each act has an instant of its own: what was issued from then on stays.
+    pub(super) async fn take_back_until(
+        &self,
+        tx: &mut Tx,
+        acts: Vec<(Target, Time)>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        if acts.is_empty() {
             return Ok(());
         }
         let longest = self.longest_token(&keys::load_in(tx).await?);
-        let act =
-            |target| Revocation { target, issued_before: now, expires_at: now + longest + MARGIN };
-        let acts: Vec<_> = targets.into_iter().map(act).collect();
+        let act = |(target, issued_before): (Target, Time)| Revocation {
+            target,
+            issued_before,
+            expires_at: now.max(issued_before) + longest + MARGIN,
+        };
+        let acts: Vec<_> = acts.into_iter().map(act).collect();
         revocations::append(tx, &acts).await
     }
 }

@@ -285,7 +285,11 @@ impl Desk {
 /// The act that takes back every access token about a person, whose row was changed before. Somebody may
 /// have signed in between `now`, when the operator's command began, and that change: what they allowed
 /// is older than the act all the same.
-async fn everything_about(tx: &mut Tx, id: Uuid, now: Time) -> Result<(Target, Time), StoreError> {
+pub(super) async fn everything_about(
+    tx: &mut Tx,
+    id: Uuid,
+    now: Time,
+) -> Result<(Target, Time), StoreError> {
     let latest = users::latest(tx, id).await? + Duration::from_millis(1);
     Ok((Target::Subject(id.to_string()), now.max(latest)))
 }

@@ -8,6 +8,7 @@ use super::arg::args;
 use super::sessions::Filter;
 use super::value::column;
 use super::{Db, StoreError, Tx, statements};
+use crate::domain::revocation::MARGIN;
 use crate::domain::{Challenge, ClientId, ResourceId, Scopes, Time};
 
 /// How much longer than it lives a code is kept: so long a second use of it still ends what the first
@@ -28,7 +29,7 @@ statements! {
         "update codes set used_at = $2, family_id = $3
          where digest = $1 and used_at is null and expires_at > $2";
     CODES_VOID on Both =
-        "update codes set expires_at = $1
+        "delete from codes
          where expires_at > $1 and used_at is null and authenticated_at < $2
            and (cast($3 as text) is null or client_id = $3)
            and ($4 = false or subject = $5)";
@@ -146,11 +147,12 @@ pub async fn redeem(
     Ok(tx.run(&CODE_REDEEM, args![&digest[..], now.micros(), family]).await? == 1)
 }
 
-/// Makes codes worth nothing that nobody has redeemed yet; says how many. One that is being redeemed at
-/// this moment is waited for.
+/// Deletes the codes that nobody has redeemed yet; says how many. One that is being redeemed at this moment
+/// is waited for. Somebody else may be about to redeem one and have looked at the clock before us, or by
+/// another clock, so it would not do to say that it is over by now, nor to spare what has just expired.
 pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
     let args = args![
-        now.micros(),
+        (now - MARGIN).micros(),
         which.born_before.unwrap_or(now).micros(),
         which.client.map(ClientId::as_str),
         which.subject.is_some(),

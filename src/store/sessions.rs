@@ -214,8 +214,9 @@ pub async fn end_eldest(
     why: End,
     now: Time,
 ) -> Result<Vec<Uuid>, StoreError> {
-    // If there are more, it is because nobody had said how many there may be. The next ones go on.
-    const AT_ONCE: i64 = 500;
+    // If there are more, it is because nobody had said how many there may be. The next ones go on. Each has
+    // its row in the trail, and all of them their place in the time that one sign-in may take.
+    const AT_ONCE: i64 = 100;
     let attempt: i64 = rand::random();
     let args = args![
         room.subject,

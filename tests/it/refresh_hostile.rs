@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use jeton::domain::{Revocation, Target};
+use jeton::manage::apply::{ApplyFile, Options};
 use jeton::manage::revoke::What;
 use jeton::secret::{Password, SecretId};
 use jeton::store::revocations;
@@ -143,6 +144,22 @@ async fn whoever_signs_in_while_an_operator_is_about_to_end_it_is_ended_too() {
     desk.disable_user("alice", began).await.unwrap();
     app.beat().await;
     assert!(!app.is_active("rs", &tokens.access).await);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn whoever_signs_in_while_a_file_with_another_password_is_applied_is_ended_too() {
+    let app = with_people("").await;
+    let text = "[[user]]\nusername = \"alice\"\npassword = \"another password of alice\"\n";
+    let file = ApplyFile::parse(text, app.database.directory.path()).unwrap();
+    let began = app.clock.now();
+    app.clock.advance(Duration::from_secs(5));
+    let tokens = sign_in(&app, "spa").await;
+    // It took so long to hash what the file says.
+    app.running.desk.apply(&file, Options::default(), began, |_| Ok(())).await.unwrap();
+    app.beat().await;
+    assert!(!app.is_active("rs", &tokens.access).await);
+    assert_refused(&app.refresh("spa", &tokens.refresh, "").await, 400, "invalid_grant");
     app.stop().await;
 }
 
