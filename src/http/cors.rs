@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::Shared;
-use crate::domain::{ClientId, redirect};
+use crate::domain::{ClientId, Decision, redirect};
 
 const BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 /// What tells a page when to come again, and an operator which request it was.
@@ -35,12 +35,13 @@ pub(super) async fn preflight(request: HttpRequest, shared: Data<Shared>) -> Htt
 }
 
 /// Lets the page that sent a request read the answer, if it is one of the client's; of any client's where
-/// nobody knows which it is, so that an app's developer sees what is wrong. A request that no page sent is
-/// left as it is: no cache keeps these answers, so nobody has to be told that they differ.
+/// nobody has proved to be one, so that an app's developer sees what is wrong, and a name that was only
+/// guessed at looks like any other. A request that no page sent is left as it is: no cache keeps these
+/// answers, so nobody has to be told that they differ.
 pub(super) fn share(
     request: &HttpRequest,
     shared: &Shared,
-    client: Option<&ClientId>,
+    decision: &Decision,
     response: &mut HttpResponse,
 ) {
     if !request.headers().contains_key(ORIGIN) {
@@ -48,6 +49,7 @@ pub(super) fn share(
     }
     let headers = response.headers_mut();
     headers.insert(VARY, BY_ORIGIN);
+    let client = decision.authenticated_by.and(decision.client.as_ref());
     if let Some(origin) = allowed(request, shared, client) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);

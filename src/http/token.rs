@@ -54,7 +54,7 @@ pub(super) async fn post(
         }
         Err(refusal) => answer::refusal(&request, refusal, shared.service.rules.issuer.as_str()),
     };
-    cors::share(&request, &shared, decision.client.as_ref(), &mut response);
+    cors::share(&request, &shared, &decision, &mut response);
     request.extensions_mut().insert(decision);
     response
 }

@@ -52,8 +52,26 @@ impl Presented {
 }
 
 impl Service {
-    /// Finds out who the client is, or refuses.
+    /// Finds out who the client is, or refuses; the request counts towards what the client may ask.
     pub(super) fn authenticate<'a>(
+        &self,
+        directory: &'a Directory,
+        presented: &Presented,
+        caller: &Caller,
+        now: Time,
+        decision: &mut Decision,
+    ) -> Result<&'a Arc<Registered>, Refusal> {
+        let registered = self.identify(directory, presented, caller, now, decision)?;
+        let (client, endpoint) = (&registered.client, caller.endpoint);
+        match client.auth_method {
+            AuthMethod::None => self.limits.public_client(caller.network, &client.id, endpoint)?,
+            _ => self.limits.client(&client.id, endpoint)?,
+        }
+        Ok(registered)
+    }
+
+    /// The same without counting: of a request that waits in between, one half.
+    pub(super) fn identify<'a>(
         &self,
         directory: &'a Directory,
         presented: &Presented,
@@ -83,12 +101,7 @@ impl Service {
                 return Err(reason.into());
             }
         };
-        let client = &registered.client;
-        decision.authenticated_by = Some(client.auth_method);
-        match client.auth_method {
-            AuthMethod::None => self.limits.public_client(network, &client.id, endpoint)?,
-            _ => self.limits.client(&client.id, endpoint)?,
-        }
+        decision.authenticated_by = Some(registered.client.auth_method);
         Ok(registered)
     }
 

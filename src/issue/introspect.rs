@@ -92,22 +92,41 @@ impl Service {
         self.sign_answer(&caller.client, &answer, &seen)
     }
 
-    /// Who makes us wait has proved who they are, as far as memory knows; of a bearer that is what is
-    /// waited for, and the network may not have guessed too often.
+    /// Who makes us wait has proved who they are, as far as memory knows. Of a bearer that may be what is
+    /// waited for; then the network may not have guessed too often.
     fn may_wait(
         &self,
         request: &IntrospectionRequest,
         from: &Caller,
         decision: &mut Decision,
     ) -> Result<(), Refusal> {
-        if request.presented.bearer().is_some() {
-            return Ok(self.limits.may_try(from.network, None, from.endpoint)?);
+        // Nobody is known any more if not: a process that was stopped for minutes.
+        let Ok(seen) = self.see(self.clock.now()) else { return Ok(()) };
+        match &request.presented {
+            Presented::Bearer(token) if seen.keys.may_lack(token.expose(), seen.now) => {
+                Ok(self.limits.may_try(from.network, None, from.endpoint)?)
+            }
+            Presented::Bearer(token) => self.bearer_token(token, &seen, from).map(drop),
+            Presented::Nothing | Presented::Id(_) => {
+                self.caller(&seen, request, from, decision).map(drop)
+            }
+            other => self.identify(&seen.directory, other, from, seen.now, decision).map(drop),
         }
-        match self.see(self.clock.now()) {
-            Ok(seen) => self.caller(&seen, request, from, decision).map(drop),
-            // Nobody is known any more: a process that was stopped for minutes.
-            Err(_) => Ok(()),
-        }
+    }
+
+    /// The access token that stands for a caller, if it is one of ours. What is none was guessed.
+    fn bearer_token(
+        &self,
+        token: &TokenText,
+        seen: &Seen,
+        from: &Caller,
+    ) -> Result<Arc<Examined>, Refusal> {
+        let (network, endpoint) = (from.network, from.endpoint);
+        self.limits.may_try(network, None, endpoint)?;
+        self.examine(token.expose(), seen).map_err(|_| {
+            self.limits.failed(network, None, endpoint);
+            Reason::BearerInvalid.into()
+        })
     }
 
     fn introspect_access_token(
@@ -134,17 +153,12 @@ impl Service {
     ) -> Result<&'a Registered, Refusal> {
         match &request.presented {
             Presented::Bearer(token) => {
-                let (network, endpoint) = (from.network, from.endpoint);
-                self.limits.may_try(network, None, endpoint)?;
-                let examined = self.examine(token.expose(), seen).map_err(|_| {
-                    self.limits.failed(network, None, endpoint);
-                    Refusal::from(Reason::BearerInvalid)
-                })?;
+                let examined = self.bearer_token(token, seen, from)?;
                 // A token that we made and that is over is no guess: were it counted, whoever holds it
                 // could shut its whole network out before it gets a new one.
                 let caller = self.bearer(&examined, seen)?;
                 decision.client = Some(caller.client.id.clone());
-                self.limits.client(&caller.client.id, endpoint)?;
+                self.limits.client(&caller.client.id, from.endpoint)?;
                 Ok(caller)
             }
             // RFC 9701 §4 wants 400 for a caller that says nothing of who it is.

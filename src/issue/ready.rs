@@ -60,7 +60,7 @@ impl Service {
         self.fresh().await?;
         let directory = self.directory()?;
         let now = self.clock.now();
-        let client = self.authenticate(&directory, &request.presented, caller, now, decision)?;
+        let client = self.identify(&directory, &request.presented, caller, now, decision)?;
         super::token::may(client, grant)?;
         Ok(Arc::clone(client))
     }

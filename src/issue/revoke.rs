@@ -33,7 +33,7 @@ impl Service {
         // "Nothing to revoke" is said of a token whose key is unknown: not for want of news.
         if !self.is_ready_for(&tokens, self.clock.now()) {
             if let Ok(seen) = self.see(self.clock.now()) {
-                self.authenticate(&seen.directory, presented, caller, seen.now, decision)?;
+                self.identify(&seen.directory, presented, caller, seen.now, decision)?;
             }
             self.ready_for(&tokens).await?;
         }
@@ -67,6 +67,7 @@ impl Service {
         decision.verdict = Some(Verdict::Revoked);
         Ok(())
     }
+
     /// The answer does not say why, the log does. Who has another client's token is worth a row besides.
     pub(super) fn nothing_to_revoke(
         &self,

@@ -214,12 +214,14 @@ impl Db {
         patience: Duration,
         act: impl AsyncFn(&mut Tx) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let began = Instant::now();
         for attempt in 0..RETRIES {
             let begun = self.measures.begin();
             let span = tracing::trace_span!("transaction", otel.kind = "client");
             let tried = self.attempt(patience, &act).instrument(span);
             match ended(&begun, tried.await) {
-                Err(StoreError::Contended) => pause(attempt).await,
+                // It may have waited for a row each time.
+                Err(StoreError::Contended) if began.elapsed() < patience => pause(attempt).await,
                 outcome => return outcome,
             }
         }

@@ -67,6 +67,7 @@ async fn a_page_of_a_client_without_a_secret_reads_what_it_is_answered_and_what_
         ("%zz", 400),
         ("client_id=spa&client_id=spa", 400),
         ("grant_type=refresh_token&client_id=nobody", 401),
+        ("grant_type=refresh_token&client_id=web", 401),
     ] {
         let answer = from(&app, TOKEN, SPA, form).await;
         assert_eq!(answer.status, status, "{form}");

@@ -5,7 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::support::App;
+use crate::support::refused::FORM;
+use crate::support::{App, SECRET, http};
 
 /// Returns when a poll of this replica that was sent after this moment has ended.
 async fn polled(app: &App) {
@@ -57,6 +58,35 @@ async fn tokens_that_name_keys_of_nobody_are_inactive() {
 }
 
 #[actix_web::test]
+async fn a_request_that_waits_counts_once() {
+    let app = App::with("[limits]\nclient = \"1/h burst 1\"\n").await;
+    let token = app.access_token("app", "").await;
+    for (client, path) in [("rs", "/oauth2/introspect"), ("app", "/oauth2/revoke")] {
+        app.clock.advance(Duration::from_secs(10));
+        let ask = async || {
+            let form = format!("token={token}");
+            http::token(&app.public(), path, client, SECRET, &form).await.status
+        };
+        assert_eq!((ask().await, ask().await), (200, 429), "{path}");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn while_memory_is_old_what_cannot_be_a_token_of_ours_is_refused_and_counted() {
+    let app = App::with("[limits]\nfailures = \"1/h burst 3\"\n").await;
+    app.running.desk.db.close().await;
+    app.clock.advance(Duration::from_secs(10));
+    let ask = async || {
+        let headers = [FORM, ("authorization", "Bearer nonsense")];
+        http::send(&app.public(), "POST", "/oauth2/introspect", &headers, b"token=x").await.status
+    };
+    let statuses = [ask().await, ask().await, ask().await, ask().await];
+    assert_eq!(statuses, [401, 401, 401, 429]);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn while_memory_is_old_strangers_are_refused_and_do_not_wait_in_the_way_of_clients() {
     let app = App::start().await;
     let token = app.access_token("app", "").await;
@@ -65,16 +95,11 @@ async fn while_memory_is_old_strangers_are_refused_and_do_not_wait_in_the_way_of
     let form = format!("token={token}");
     for path in ["/oauth2/introspect", "/oauth2/revoke"] {
         let ask = async |secret| {
-            let answer =
-                crate::support::http::token(&app.public(), path, "app", secret, &form).await;
+            let answer = http::token(&app.public(), path, "app", secret, &form).await;
             answer.error()
         };
         assert_eq!(ask("wrong-horse").await.0, 401, "{path}");
-        assert_eq!(
-            ask(crate::support::SECRET).await,
-            (503, "temporarily_unavailable".to_owned()),
-            "{path}"
-        );
+        assert_eq!(ask(SECRET).await, (503, "temporarily_unavailable".to_owned()), "{path}");
     }
     app.stop().await;
 }
