@@ -187,7 +187,8 @@ fn followers(
 ) -> impl Iterator<Item = JoinHandle<()>> + use<> {
     let database = &settings.database;
     let file = database.url_file.clone().filter(|_| db.is_postgres());
-    let file = file.map(|path| UrlFile::new(db.clone(), path, database.url.clone()));
+    let measures = metrics.database.clone();
+    let file = file.map(|path| UrlFile::new(db.clone(), path, database.url.clone(), measures));
     let file = file.map(|file| rt::spawn(file.follow(stopped.clone())));
     let renew = |pair| jobs::renew(pair, Arc::clone(metrics), stopped.clone());
     file.into_iter().chain(tls.map(|pair| rt::spawn(renew(pair))))

@@ -98,6 +98,7 @@ async fn what_alerts_ask_for_is_there_before_it_has_happened() {
     }
     for (name, wanted) in [
         ("jeton_db_up", 1.0),
+        ("jeton_database_url_file_usable", 1.0),
         ("jeton_listener_answers", 1.0),
         // The server's own look at its listener may be under way.
         ("jeton_http_requests_in_flight", 0.0),

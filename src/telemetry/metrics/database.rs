@@ -15,6 +15,7 @@ struct Inner {
     took: Histogram,
     under_way: IntGauge,
     errors: IntCounterVec,
+    url_usable: IntGauge,
 }
 
 impl Measures {
@@ -35,11 +36,23 @@ impl Measures {
                 "Acts on the database that are under way or wait for a connection.",
             )?,
             errors: make.add(IntCounterVec::new(errors, &["class"]))?,
+            url_usable: make.count(
+                "jeton_database_url_file_usable",
+                "0 while the file of the database's URL says something that does not lead into it.",
+            )?,
         };
+        inner.url_usable.set(1);
         for class in classes {
             inner.errors.with_label_values(&[class]);
         }
         Ok(Self(Some(inner)))
+    }
+
+    /// Whether the file of the database's URL says what leads into it.
+    pub fn url_file(&self, usable: bool) {
+        if let Some(inner) = &self.0 {
+            inner.url_usable.set(i64::from(usable));
+        }
     }
 
     /// An act begins.

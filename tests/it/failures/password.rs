@@ -13,6 +13,7 @@ use super::world::{World, directory, start};
 use super::{has_server, rounds};
 use crate::support::cluster::Cluster;
 use crate::support::database::{admin, query};
+use crate::support::http;
 use crate::support::replica::Replica;
 use crate::support::session::refresh_at;
 
@@ -131,6 +132,20 @@ const TAKEN: &str = "use what its URL says now";
 const LEFT: &str = "has changed and is not used";
 const NOT_YET: &str = "does not let us in yet";
 
+/// Waits until a replica shows whether the file is of use.
+async fn is_usable(replica: &Replica, usable: bool) {
+    let line = format!("jeton_database_url_file_usable {}", u8::from(usable));
+    let began = Instant::now();
+    loop {
+        let metrics = http::send(&replica.operations, "GET", "/metrics", &[], b"").await;
+        if String::from_utf8_lossy(&metrics.body).lines().any(|one| one == line) {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "it does not say {line}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 fn write(file: &Path, user: &str, password: &str, port: u16, name: &str) {
     std::fs::write(file, format!("postgres://{user}:{password}@127.0.0.1:{port}/{name}\n"))
         .unwrap();
@@ -238,9 +253,11 @@ async fn the_databases_password_changes_under_load_and_nobody_restarts_anything(
         // A typing error makes nothing worse.
         place.write("one", "jeton", "secret-typo");
         said(&replica, NOT_YET, 2 * round).await;
+        is_usable(&replica, false).await;
         report.fault_is_over();
         place.write("one", "jeton", &format!("{password}-too"));
         load.goes_on(20, &replica).await;
+        is_usable(&replica, true).await;
         report.got_through(Instant::now());
     }
     // What leads elsewhere, or nowhere, is not followed.
@@ -249,6 +266,7 @@ async fn the_databases_password_changes_under_load_and_nobody_restarts_anything(
     for (number, text) in bad.into_iter().enumerate() {
         std::fs::write(place.file("one"), text).unwrap();
         said(&replica, LEFT, number + 1).await;
+        is_usable(&replica, false).await;
         place.run(SERVER).await;
         load.goes_on(20, &replica).await;
     }
