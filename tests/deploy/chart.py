@@ -32,6 +32,8 @@ VALUES = {
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
         "clients": "[[resource]]\nid = \"urn:x\"\n",
     },
+    "an issuer with a path and a port": {
+        "issuer": "https://example.com:8443/team/id", "ingress": {"enabled": True}, "gateway": {"enabled": True}},
     "sqlite on a class": {
         "issuer": "https://id.example.com/team", "database": {
             "type": "sqlite", "volume": {"size": "5Gi", "storageClassName": "fast"}}},

@@ -262,14 +262,25 @@ def path_type(path):
     return "ImplementationSpecific" if "." in path else "Exact"
 
 
+def public_paths(facts, issuer):
+    """Where they are for an issuer with a path (RFC 8414 section 3.1)."""
+    path = "".join(f"/{part}" for part in issuer.split("/")[3:])
+    for public in facts.public_paths:
+        if public != "/.well-known/oauth-authorization-server":
+            yield path + public
+        if path and public == "/.well-known/openid-configuration" or public == "/.well-known/oauth-authorization-server":
+            yield public + path
+
+
 def routes_list_the_public_paths_exactly(objects, facts):
     issuer = next((one["data"]["issuer"] for one in kind(objects, "ConfigMap")
                    if "issuer" in one.get("data", {})), "")
-    host = (issuer.split("/") + ["", "", ""])[2]
+    host = (issuer.split("/") + ["", "", ""])[2].split(":")[0]
+    public = list(public_paths(facts, issuer))
     for one in kind(objects, "Ingress"):
         for rule in one["spec"]["rules"]:
             paths = [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
-            if sorted(paths) != sorted((path, path_type(path)) for path in facts.public_paths):
+            if sorted(paths) != sorted((path, path_type(path)) for path in public):
                 yield f"{title(one)} does not list the public paths"
             if rule.get("host") != host:
                 yield f"{title(one)} is for {rule.get('host')}, and the issuer is {issuer}"
@@ -277,7 +288,7 @@ def routes_list_the_public_paths_exactly(objects, facts):
             yield f"{title(one)} has no TLS for {host}, or a default"
     for one in kind(objects, "HTTPRoute"):
         matches = [match["path"] for rule in one["spec"]["rules"] for match in rule.get("matches", [{"path": {}}])]
-        wanted = [{"type": "Exact", "value": path} for path in facts.public_paths]
+        wanted = [{"type": "Exact", "value": path} for path in public]
         if sorted(map(str, matches)) != sorted(map(str, wanted)):
             yield f"{title(one)} does not list the public paths"
         if one["spec"].get("hostnames") != [host]:

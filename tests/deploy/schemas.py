@@ -60,7 +60,9 @@ OPERATORS = {
         "refreshInterval": string(),
         "secretStoreRef": table(
             {"kind": {"enum": ["ClusterSecretStore", "SecretStore"]}, "name": string()}, "kind", "name"),
-        "target": table({"name": string(), "deletionPolicy": {"enum": ["Retain"]}}, "name"),
+        "target": table({
+            "name": string(), "creationPolicy": {"enum": ["Orphan"]}, "deletionPolicy": {"enum": ["Retain"]}},
+            "name", "creationPolicy", "deletionPolicy"),
         "data": several(table({
             "secretKey": string(), "remoteRef": table({"key": string(), "property": string()}, "key"),
         }, "secretKey", "remoteRef")),

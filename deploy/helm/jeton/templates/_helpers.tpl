@@ -36,19 +36,24 @@ app.kubernetes.io/component: server
 {{- end -}}
 
 {{- define "jeton.host" -}}
-{{- index (splitList "/" .Values.issuer) 2 -}}
+{{- regexReplaceAll ":[0-9]+$" (index (splitList "/" .Values.issuer) 2) "" -}}
 {{- end -}}
 
-{{/* The public paths; a test holds them against openapi.yaml. */}}
+{{/* The public paths; a test holds them against openapi.yaml. Metadata has the issuer's own path behind it
+     (RFC 8414 section 3.1), and OpenID Connect's before it, too. */}}
 {{- define "jeton.paths" -}}
-- /oauth2/authorize
-- /oauth2/token
-- /oauth2/introspect
-- /oauth2/revoke
-- /.well-known/jwks.json
-- /.well-known/jwks-schedule
-- /.well-known/openid-configuration
-- /.well-known/oauth-authorization-server
+{{- $path := regexReplaceAll "^https?://[^/]+" .Values.issuer "" -}}
+- {{ $path }}/oauth2/authorize
+- {{ $path }}/oauth2/token
+- {{ $path }}/oauth2/introspect
+- {{ $path }}/oauth2/revoke
+- {{ $path }}/.well-known/jwks.json
+- {{ $path }}/.well-known/jwks-schedule
+- {{ $path }}/.well-known/openid-configuration
+- /.well-known/oauth-authorization-server{{ $path }}
+{{- with $path }}
+- /.well-known/openid-configuration{{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* What every pod has: no token of the API server, no rights. */}}
