@@ -73,7 +73,9 @@ fn adds_a_column(statement: &str) -> bool {
     let known_to_all = !statement.contains("not null") || default.is_some();
     let constant = default.is_none_or(|value| !value.contains('('));
     let free = [" unique", " references ", " check", " primary key", " generated "];
-    adds && known_to_all && constant && !free.iter().any(|word| statement.contains(word))
+    // Postgres takes several actions in one statement.
+    let alone = !statement.contains(',');
+    adds && alone && known_to_all && constant && !free.iter().any(|word| statement.contains(word))
 }
 
 #[test]
@@ -128,6 +130,8 @@ fn whatever_would_stop_the_servers_of_the_version_before_is_refused() {
         "alter table users alter column username type bytea;",
         "alter table users alter column password_hash set not null;",
         "alter table users add column kind text not null;",
+        "alter table users add column kind text, drop column username;",
+        "alter table users add column kind text default 'x', alter column username set not null;",
         "alter table users add column at bigint not null default random();",
         "alter table users add column kind text unique;",
         "alter table users add column kind text check (kind <> '');",

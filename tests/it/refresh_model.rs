@@ -223,7 +223,7 @@ async fn settled(send: impl AsyncFn() -> Answer) -> Answer {
 }
 
 /// Interleavings of two to four acts each, on one replica and as many on two.
-async fn interleave(batching: bool, interleavings: usize) {
+async fn interleave(batching: bool, interleavings: u32) {
     for replicas in [1, 2] {
         let servers = Plan { replicas, batching, pace: Pace::Still }.start().await;
         let kinds = [
@@ -235,7 +235,8 @@ async fn interleave(batching: bool, interleavings: usize) {
         for (client, policy) in kinds.into_iter().cycle().take(30) {
             runs.push(Run::begin(&servers[0], client, policy).await);
         }
-        for _ in 0..(interleavings / 2).div_ceil(runs.len()) {
+        let steps = usize::try_from(interleavings / 2).unwrap().div_ceil(runs.len());
+        for _ in 0..steps {
             join_all(runs.iter_mut().map(|run| run.step(&servers))).await;
             servers[0].clock.advance(Duration::from_secs(rand::random_range(0..20)));
         }
@@ -244,7 +245,7 @@ async fn interleave(batching: bool, interleavings: usize) {
                 let put_off = app.refusals(reason).await;
                 println!("{replicas} replicas, batching {batching}: {put_off} x {reason}");
                 // An exception, except where the database lets races be lost.
-                let few = put_off * 20.0 < interleavings as f64;
+                let few = put_off * 20.0 < f64::from(interleavings);
                 assert!(few || loses_races(), "{put_off} were put off: {reason}");
             }
         }
