@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
@@ -85,12 +86,14 @@ pub struct Plan<'a> {
     pub measure: Duration,
     /// Keep the bodies of all answers.
     pub keep: bool,
+    /// How many requests a second, whenever the answers come; as many as are answered if not said.
+    pub pace: Option<u32>,
 }
 
 /// How it went.
 #[derive(Default)]
 pub struct Outcome {
-    /// Latencies of what was answered while it counted.
+    /// Latencies of what was answered while it counted; of a load with a pace, since it was due.
     pub latencies: Histogram,
     /// How long it counted.
     pub seconds: f64,
@@ -111,7 +114,7 @@ pub fn run<T>(plan: &Plan, reading: impl Fn() -> T) -> (Outcome, T, T) {
         let share = plan.connections.div_ceil(threads);
         let phase = &phase;
         let threads: Vec<_> = (0..threads)
-            .map(|n| scope.spawn(move || Thread::new(plan, phase).run(n * share, share)))
+            .map(|n| scope.spawn(move || Thread::new(plan, phase, threads).run(n * share, share)))
             .collect();
         wait(plan.warm, plan.source);
         let (before, began) = (reading(), Instant::now());
@@ -132,7 +135,8 @@ pub fn run<T>(plan: &Plan, reading: impl Fn() -> T) -> (Outcome, T, T) {
 pub fn fetch(address: SocketAddr, requests: Vec<Vec<u8>>, connections: usize) -> Vec<Vec<u8>> {
     let source = Source::once(requests);
     let (warm, measure) = (Duration::ZERO, Duration::from_secs(120));
-    let plan = Plan { address, source: &source, connections, warm, measure, keep: true };
+    let plan =
+        Plan { address, source: &source, connections, warm, measure, keep: true, pace: None };
     let (outcome, (), ()) = run(&plan, || ());
     assert!(outcome.failures == 0, "{}", outcome.first_failure.unwrap_or_default());
     outcome.bodies
@@ -161,13 +165,40 @@ impl Outcome {
     }
 }
 
+/// When the requests of one thread are due.
+struct Pace {
+    gap: Duration,
+    next: Instant,
+    /// Connections without a request under way, by their places.
+    idle: Vec<usize>,
+}
+
+impl Pace {
+    fn new(a_second: u32, threads: usize) -> Self {
+        let gap = Duration::from_secs(1) * threads as u32 / a_second;
+        Self { gap, next: Instant::now(), idle: Vec::new() }
+    }
+
+    /// When the next request was due, if it was.
+    fn take(&mut self) -> Option<Instant> {
+        let due = self.next;
+        (due <= Instant::now()).then(|| {
+            self.next += self.gap;
+            due
+        })
+    }
+}
+
 /// One connection.
 struct Connection {
     stream: TcpStream,
+    /// Its number among those of all threads.
     number: usize,
+    /// Its place among those of its thread.
+    place: usize,
     /// How many requests it has sent.
     count: u32,
-    /// When the request under way was sent.
+    /// When the request under way was sent, or was to be.
     sent: Option<Instant>,
     /// What has come of its answer, if that came in pieces.
     read: Vec<u8>,
@@ -180,39 +211,46 @@ struct Thread<'a> {
     outcome: Outcome,
     under_way: usize,
     ended: AtomicBool,
+    pace: Option<Pace>,
 }
 
 impl<'a> Thread<'a> {
-    fn new(plan: &'a Plan<'a>, phase: &'a AtomicU8) -> Self {
+    fn new(plan: &'a Plan<'a>, phase: &'a AtomicU8, threads: usize) -> Self {
         let ended = AtomicBool::new(false);
-        Self { plan, phase, outcome: Outcome::default(), under_way: 0, ended }
+        let pace = plan.pace.map(|pace| Pace::new(pace, threads));
+        Self { plan, phase, outcome: Outcome::default(), under_way: 0, ended, pace }
     }
 
     fn run(mut self, first: usize, connections: usize) -> Outcome {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut open = Vec::new();
-        for number in 0..connections {
+        for place in 0..connections {
             let stream = TcpStream::connect(self.plan.address).unwrap();
             stream.set_nodelay(true).unwrap();
             stream.set_nonblocking(true).unwrap();
-            let data = epoll::EventData::new_u64(number as u64);
+            let data = epoll::EventData::new_u64(place as u64);
             epoll::add(&epoll, &stream, data, epoll::EventFlags::IN).unwrap();
-            let number = first + number;
-            open.push(Connection { stream, number, count: 0, sent: None, read: Vec::new() });
+            let number = first + place;
+            open.push(Connection { stream, number, place, count: 0, sent: None, read: Vec::new() });
         }
         for connection in &mut open {
             self.send(connection);
         }
         let mut buffer = vec![0; 64 * 1024];
         let mut events = Vec::with_capacity(connections);
-        let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let mut deadline = None;
-        while self.under_way > 0 {
-            let waited = epoll::wait(&epoll, spare_capacity(&mut events), Some(&tick));
+        while self.under_way > 0 || (self.pace.is_some() && !self.is_ending()) {
+            let rest = self.rest();
+            let waited = epoll::wait(&epoll, spare_capacity(&mut events), Some(&rest));
             assert!(waited.is_ok() || waited == Err(rustix::io::Errno::INTR), "{waited:?}");
             for event in events.drain(..) {
                 let event: epoll::Event = event;
                 self.receive(&mut open[event.data.u64() as usize], &mut buffer);
+            }
+            for place in
+                self.pace.as_mut().map(|pace| mem::take(&mut pace.idle)).unwrap_or_default()
+            {
+                self.send(&mut open[place]);
             }
             if self.is_ending() {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
@@ -225,6 +263,14 @@ impl<'a> Thread<'a> {
         self.outcome
     }
 
+    /// How long to wait for answers before looking at the time again.
+    fn rest(&self) -> Timespec {
+        let tick = Duration::from_millis(50);
+        let due = self.pace.as_ref().filter(|pace| !pace.idle.is_empty());
+        let rest = due.map_or(tick, |pace| pace.next.saturating_duration_since(Instant::now()));
+        Timespec { tv_sec: 0, tv_nsec: rest.min(tick).subsec_nanos().into() }
+    }
+
     fn is_ending(&self) -> bool {
         self.phase.load(Relaxed) == STOPPING || self.ended.load(Relaxed)
     }
@@ -234,12 +280,19 @@ impl<'a> Thread<'a> {
         if self.phase.load(Relaxed) == STOPPING {
             return;
         }
+        let due = match &mut self.pace {
+            None => Instant::now(),
+            Some(pace) => match pace.take() {
+                Some(due) => due,
+                None => return pace.idle.push(connection.place),
+            },
+        };
         let Some(request) = self.plan.source.next(connection.number, connection.count) else {
             self.ended.store(true, Relaxed);
             return;
         };
         connection.count += 1;
-        connection.sent = Some(Instant::now());
+        connection.sent = Some(due);
         // Nothing else is under way on this connection, so a request always fits its buffer.
         match connection.stream.write(&request) {
             Ok(written) if written == request.len() => self.under_way += 1,
@@ -261,7 +314,7 @@ impl<'a> Thread<'a> {
             return self.send(connection);
         }
         connection.read.extend_from_slice(&buffer[..length]);
-        let read = std::mem::take(&mut connection.read);
+        let read = mem::take(&mut connection.read);
         match Answer::parse(&read) {
             Some(answer) => {
                 self.answered(connection, &answer);

@@ -136,8 +136,15 @@ fn once(subject: &Subject, args: &Args, postmaster: u32) -> Figures {
     let Args { connections, warm, measure, .. } = *args;
     let seconds = (warm + measure).as_secs_f64();
     let source = (subject.requests)(seconds.ceil() as usize);
-    let plan =
-        Plan { address: subject.address, source: &source, connections, warm, measure, keep: false };
+    let plan = Plan {
+        address: subject.address,
+        source: &source,
+        connections,
+        warm,
+        measure,
+        keep: false,
+        pace: None,
+    };
     let (outcome, before, after) = load::run(&plan, || Cpu::now(subject.pid, postmaster));
     if let Some(why) = outcome.first_failure {
         panic!("{}: {} requests failed, the first so:\n{why}", subject.label, outcome.failures);

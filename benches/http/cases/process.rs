@@ -48,7 +48,8 @@ pub fn memory(bench: &Bench, report: &mut Report) {
     let source = Source::cycle(requests.collect());
     let (warm, measure) = (bench.args.warm, bench.args.measure * 2);
     let (address, connections) = (server.address, bench.args.connections);
-    let plan = Plan { address, source: &source, connections, warm, measure, keep: false };
+    let plan =
+        Plan { address, source: &source, connections, warm, measure, keep: false, pace: None };
     let (outcome, (), ()) = load::run(&plan, || ());
     assert!(outcome.failures == 0, "{}", outcome.first_failure.unwrap_or_default());
     let used = machine::memory(server.pid(), "VmHWM");

@@ -41,13 +41,14 @@ fn postgres(
         |jeton: &Jeton, path| flows(&jeton.home, jeton.database_url(), path, connections);
     // The bare handlers work on the same table as the first server.
     let bare = |label, path| bench.bare(label, move |_| families(together, path));
-    let subjects = [
-        together.subject(|_, _| families(together, TOKEN)),
-        Subject { label: "each alone", ..alone.subject(|_, _| families(&alone, TOKEN)) },
+    let measured = |jeton| Jeton::subject(jeton, move |_, _| families(jeton, TOKEN));
+    let mut subjects: Vec<_> = bench.jetons.iter().map(measured).collect();
+    subjects.extend([
+        Subject { label: "each alone", ..measured(&alone) },
         Subject { label: "client_credentials", ..tokens },
         bare("bare, each alone", "/refresh/alone"),
         bare("bare, together", "/refresh/together"),
-    ];
+    ]);
     let measured = bench.measure_at(case, &subjects, connections);
     report.add(case, &measured, goals);
 }

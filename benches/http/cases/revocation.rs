@@ -9,47 +9,62 @@ use crate::server::Server;
 /// More tokens in a second than can be revoked.
 const PER_SECOND: usize = 25_000;
 
+/// So many are asked for in each second of a storm.
+const STORM: u32 = 10_000;
+
 /// So many tokens are asked about again and again.
 const SEEN: usize = 1000;
 
-/// Each token once, beside a verification and one insert that is committed by itself.
+/// Each token once, beside a verification and one insert: committed by itself, or with all that come
+/// together.
 pub fn run(bench: &Bench, report: &mut Report) {
     if is_impossible(bench, "revoke", report) {
         return;
     }
     let mut subjects =
         bench.jetons(|server, seconds| acts(server, TOKEN, "/oauth2/revoke", seconds));
-    subjects.push(bench.bare("verify, insert", |seconds| {
-        acts(&bench.ceiling, "/token/ours/ES256", "/revoke", seconds)
-    }));
+    for (label, path) in [("verify, insert", "/revoke"), ("the same, together", "/revoke/together")]
+    {
+        subjects.push(
+            bench.bare(label, move |seconds| {
+                acts(&bench.ceiling, "/token/ours/ES256", path, seconds)
+            }),
+        );
+    }
     let measured = bench.measure("revoke", &subjects);
     report.add("revoke", &measured, &[]);
 }
 
-/// Everybody revokes as fast as the server lets them, while others introspect.
+/// A storm: so many acts a second are asked for, whatever becomes of them, while others introspect.
 pub fn storm(bench: &Bench, report: &mut Report) {
     if is_impossible(bench, "storm", report) {
         return;
     }
     let server = &bench.jetons[0].server;
-    let (warm, measure) = (bench.args.warm, bench.args.measure * 2);
+    let (warm, measure) = (bench.args.warm, bench.args.measure * 4);
     let seconds = (warm + measure).as_secs_f64().ceil() as usize;
-    let storm = acts(server, TOKEN, "/oauth2/revoke", seconds);
+    let acts = acts(server, TOKEN, "/oauth2/revoke", seconds);
     let asking = introspections(server);
     let (address, connections) = (server.address, bench.args.connections);
-    let plan = |source| Plan { address, source, connections, warm, measure, keep: false };
+    let load = |source, pace| {
+        let plan = Plan { address, source, connections, warm, measure, keep: false, pace };
+        let (outcome, (), ()) = load::run(&plan, || ());
+        assert!(outcome.failures == 0, "{:?}", outcome.first_failure);
+        outcome
+    };
+    let calm = load(&asking, None);
     let (revoked, asked) = std::thread::scope(|scope| {
-        let storm = scope.spawn(|| load::run(&plan(&storm), || ()).0);
-        let asked = load::run(&plan(&asking), || ()).0;
+        let storm = scope.spawn(|| load(&acts, Some(STORM)));
+        let asked = load(&asking, None);
         (storm.join().unwrap(), asked)
     });
-    for outcome in [&revoked, &asked] {
-        assert!(outcome.failures == 0, "{:?}", outcome.first_failure);
-    }
     let rate = |outcome: &load::Outcome| outcome.latencies.count() as f64 / outcome.seconds;
-    report.value("storm: revocations", rate(&revoked), "/s", None);
+    let p99 = |outcome: &load::Outcome| outcome.latencies.quantile(0.99);
+    report.value("storm: 10,000 revocations/s asked, done", rate(&revoked), "/s", None);
+    report.value("storm: p99 of those since due", p99(&revoked), "ms", None);
     report.value("storm: introspections meanwhile", rate(&asked), "/s", None);
-    report.value("storm: p99 of those", asked.latencies.quantile(0.99), "ms", None);
+    report.value("storm: p99 of those", p99(&asked), "ms", None);
+    report.value("storm: introspections without it", rate(&calm), "/s", None);
 }
 
 /// Introspection with a million revocations that still count, beside a server with few.

@@ -72,7 +72,7 @@ fn under_load<T>(
     let client = RefCell::new(Client::connect(jeton.database_url(), NoTls).unwrap());
     let Args { connections, warm, measure, .. } = bench.args;
     let (address, measure) = (jeton.server.address, measure * 2);
-    let plan = Plan { address, source, connections, warm, measure, keep: false };
+    let plan = Plan { address, source, connections, warm, measure, keep: false, pace: None };
     let all = load::run(&plan, || read(&mut client.borrow_mut()));
     assert!(all.0.failures == 0, "{}", all.0.first_failure.unwrap_or_default());
     all

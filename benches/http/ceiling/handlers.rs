@@ -19,12 +19,12 @@ use openssl::ec::PointConversionForm;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
 use super::Signers;
 use super::refresh::Refresher;
+use super::revoke::Revoker;
 use super::signers::Sign;
 use crate::bench::{CHECKER, CLIENTS, WEB};
 use crate::server::{ISSUER, RESOURCE, SECRET};
@@ -41,7 +41,7 @@ pub struct State {
     aws_lc: ParsedPublicKey,
     /// The answers for tokens that were asked about before, by the token's hash.
     seen: Mutex<HashMap<[u8; 32], Bytes>>,
-    pool: PgPool,
+    pub revoker: Revoker,
     pub refresher: Refresher,
 }
 
@@ -57,11 +57,7 @@ impl State {
         let names = CLIENTS.iter().map(|(_, id)| *id).chain([CHECKER, WEB]);
         let read = |name| Bytes::from(std::fs::read(directory.join(name)).unwrap());
         let url = std::fs::read_to_string(directory.join("database")).unwrap();
-        let pool = PgPool::connect_lazy(&url).unwrap();
-        sqlx::raw_sql("create table bare_revoked (hash bytea primary key, until bigint not null)")
-            .execute(&pool)
-            .await
-            .unwrap();
+        let revoker = Revoker::new(&url).await;
         let refresher = Refresher::new(directory, &url, signers.get("ours", "ES256"));
         Self {
             signers,
@@ -72,7 +68,7 @@ impl State {
             josekit: ES256.verifier_from_der(public).unwrap(),
             aws_lc: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).unwrap(),
             seen: Mutex::default(),
-            pool,
+            revoker,
             refresher,
         }
     }
@@ -212,7 +208,7 @@ fn parts(token: &str) -> Option<(&[u8], Vec<u8>)> {
 }
 
 impl State {
-    fn aws_lc_says(&self, token: &str) -> bool {
+    pub fn aws_lc_says(&self, token: &str) -> bool {
         parts(token).is_some_and(|(input, sig)| self.aws_lc.verify_sig(input, &sig).is_ok())
     }
 
@@ -252,20 +248,4 @@ pub async fn verified_by_josekit(
     state: Data<State>,
 ) -> HttpResponse {
     verified(&request, &body, &state, State::josekit_says)
-}
-
-/// Verifies, and writes one row in a transaction of its own.
-pub async fn revoke(request: HttpRequest, body: Bytes, state: Data<State>) -> HttpResponse {
-    let (Some(_), Some(token)) = (state.client(&request), parameter(&body, "token")) else {
-        return refused();
-    };
-    if !state.aws_lc_says(&token) {
-        return refused();
-    }
-    let written = sqlx::query("insert into bare_revoked values ($1, $2) on conflict do nothing")
-        .bind(Sha256::digest(token.as_bytes()).as_slice())
-        .bind(now().cast_signed() + 600)
-        .execute(&state.pool)
-        .await;
-    if written.is_ok() { no_store().finish() } else { refused() }
 }

@@ -4,7 +4,9 @@
 
 mod handlers;
 mod refresh;
+mod revoke;
 mod signers;
+mod together;
 
 use std::future::ready;
 use std::path::Path;
@@ -34,7 +36,8 @@ pub fn serve(directory: &Path) {
                 .route("/introspect/seen", post().to(handlers::seen))
                 .route("/introspect/aws-lc", post().to(handlers::verified_by_aws_lc))
                 .route("/introspect/josekit", post().to(handlers::verified_by_josekit))
-                .route("/revoke", post().to(handlers::revoke))
+                .route("/revoke", post().to(revoke::alone))
+                .route("/revoke/together", post().to(revoke::together))
                 .route("/refresh/alone", post().to(refresh::alone))
                 .route("/refresh/together", post().to(refresh::together));
             for algorithm in ALGORITHMS {

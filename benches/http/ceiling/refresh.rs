@@ -12,22 +12,16 @@ use jeton::secret::{RefreshToken, RootSecrets, TokenText, file};
 use serde::Serialize;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::handlers::{State, no_store, now, parameter, refused};
 use super::signers::Sign;
+use super::together::Together;
 use crate::bench::WEB;
 use crate::server::ISSUER;
 
 /// As many connections as Jeton has unless told otherwise (`database.pool`).
 const CONNECTIONS: u32 = 16;
-
-/// So many go together at most.
-const TOGETHER: usize = 256;
-
-/// So many may wait.
-const WAITING: usize = 4096;
 
 const ALONE: &str = "update families set generation = $2 + 1, rotated_at = $3, attempt = $4
      where id = $1 and generation = $2
@@ -51,14 +45,12 @@ struct Row {
     authenticated_at: i64,
 }
 
-type Waiting = (RefreshToken, oneshot::Sender<Option<Row>>);
-
 /// What the two handlers share.
 pub struct Refresher {
     secrets: RootSecrets,
     sign: Sign,
     pool: PgPool,
-    together: mpsc::Sender<Waiting>,
+    together: Together<RefreshToken, Option<Row>>,
 }
 
 impl Refresher {
@@ -69,8 +61,8 @@ impl Refresher {
         let options: PgConnectOptions = url.parse().unwrap();
         let options = options.options([("enable_seqscan", "off")]);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options);
-        let (together, waiting) = mpsc::channel(WAITING);
-        actix_web::rt::spawn(take_all(pool.clone(), waiting));
+        let shared = pool.clone();
+        let together = Together::new(async move |tokens: &[_]| take_many(&shared, tokens).await);
         Self { secrets, sign, pool, together }
     }
 
@@ -83,33 +75,19 @@ impl Refresher {
             .fetch_optional(&self.pool);
         taken.await.ok().flatten()
     }
-
-    async fn take_together(&self, token: RefreshToken) -> Option<Row> {
-        let (done, taken) = oneshot::channel();
-        self.together.send((token, done)).await.ok()?;
-        taken.await.ok().flatten()
-    }
 }
 
-/// Takes the steps of all that wait in one statement, then those that came meanwhile, and so on.
-async fn take_all(pool: PgPool, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut group = Vec::new();
-    while waiting.recv_many(&mut group, TOGETHER).await > 0 {
-        let (tokens, callers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let taken: Vec<Row> = take_many(&pool, &tokens).await.unwrap_or_default();
-        let mut taken: HashMap<_, _> = taken.into_iter().map(|row| (row.id, row)).collect();
-        for (token, caller) in tokens.iter().zip(callers) {
-            let _ = caller.send(taken.remove(&token.family));
-        }
-    }
-}
-
-async fn take_many(pool: &PgPool, tokens: &[RefreshToken]) -> sqlx::Result<Vec<Row>> {
+/// Takes the steps of many in one statement.
+async fn take_many(pool: &PgPool, tokens: &[RefreshToken]) -> Vec<Option<Row>> {
     let ids: Vec<Uuid> = tokens.iter().map(|token| token.family).collect();
     let from: Vec<i64> = tokens.iter().map(|token| i64::from(token.generation)).collect();
     let at = vec![micros(); tokens.len()];
     let marks: Vec<i64> = tokens.iter().map(|_| rand::random()).collect();
-    sqlx::query_as(MANY).bind(ids).bind(from).bind(at).bind(marks).fetch_all(pool).await
+    let taken =
+        sqlx::query_as(MANY).bind(ids).bind(from).bind(at).bind(marks).fetch_all(pool).await;
+    let taken: Vec<Row> = taken.unwrap_or_default();
+    let mut taken: HashMap<_, _> = taken.into_iter().map(|row| (row.id, row)).collect();
+    tokens.iter().map(|token| taken.remove(&token.family)).collect()
 }
 
 fn micros() -> i64 {
@@ -148,7 +126,7 @@ pub async fn alone(request: HttpRequest, body: Bytes, state: Data<State>) -> Htt
 /// Requests that come together change their rows together.
 pub async fn together(request: HttpRequest, body: Bytes, state: Data<State>) -> HttpResponse {
     let Some(token) = opened(&request, &body, &state) else { return refused() };
-    answered(&state.refresher, state.refresher.take_together(token).await)
+    answered(&state.refresher, state.refresher.together.take(token).await.flatten())
 }
 
 /// The token, if it is one, and its client is who it says: two MACs.
