@@ -6,7 +6,7 @@
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::{spawn_local, yield_now};
@@ -27,6 +27,9 @@ const WAITING: usize = 4096;
 
 /// A step that takes longer is held up by somebody.
 const HELD_UP: Duration = Duration::from_millis(100);
+
+/// After so long a group sets out, also while more come.
+const GATHERED: Duration = Duration::from_millis(2);
 
 /// So many go together at most.
 const TOGETHER: usize = 256;
@@ -100,6 +103,22 @@ impl Rotator {
         Ok(Some(Turn { rotator: Arc::clone(self), is_over: false }))
     }
 
+    /// Lets those get to the queue first whose requests have come: the fewer groups, the less each of them
+    /// costs. That takes no time that the thread would have nothing to do in.
+    async fn gather(&self) {
+        let began = Instant::now();
+        let mut seen = 0;
+        loop {
+            // It comes back when the thread has looked for requests and gone through all that came.
+            yield_now().await;
+            let waiting = self.queue().waiting.len();
+            if waiting <= seen || waiting >= TOGETHER || began.elapsed() > GATHERED {
+                return;
+            }
+            seen = waiting;
+        }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,8 +128,7 @@ impl Turn {
     /// Takes groups until nobody waits.
     async fn run(mut self, db: Db) {
         loop {
-            // Whoever else this thread has read a request of gets to the queue first.
-            yield_now().await;
+            self.rotator.gather().await;
             let Some(group) = self.next() else { return };
             let (first, again) = one_of_each(group);
             take(&db, first).await;
