@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::support::TestDatabase;
 use crate::support::app::START;
-use crate::support::database::pooler;
+use crate::support::database::{loses_races, pooler};
 use crate::support::desk::{ISSUER, desk, desk_with};
 use crate::support::people::sign_in;
 
@@ -435,7 +435,9 @@ async fn two_transactions_that_cross_both_take_effect() {
     };
     let (one, other) = tokio::join!(cross("a", "b", 1), cross("b", "a", 2));
     assert!(one.unwrap() && other.unwrap());
-    assert_eq!(tries.into_inner(), if meets { 3 } else { 2 });
+    let tries = tries.into_inner();
+    // Where transactions are serializable the loser may have begun again before the winner was done.
+    assert!(tries == if meets { 3 } else { 2 } || loses_races() && tries == 4, "{tries} tries");
     let since: Vec<_> =
         clients::load(&db).await.unwrap().iter().map(|one| one.disabled_at).collect();
     assert_eq!(since[0], since[1], "both rows are from the one that came last");
