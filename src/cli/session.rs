@@ -24,7 +24,8 @@ pub(super) enum Sessions {
         id: Uuid,
     },
     /// End sign-ins for good: their refresh tokens at once, their access tokens within seconds. What was
-    /// allowed and not fetched yet ends with them, unless --family names one
+    /// allowed and not fetched yet ends with them, unless --family names one; with --user alone so does a
+    /// sign-in that is under way
     #[command(after_help = "Examples:\n  jeton session revoke --user alice --dry-run\n  jeton \
                             session revoke --family 019b76da-a800-7000-8000-000000000001\n  jeton \
                             session revoke --client app --before 2026-01-31T12:00:00Z")]

@@ -16,7 +16,7 @@ use crate::domain::{Client, ClientId, Revocation, Target, Time, User};
 use crate::store::audit::{self, Action, Event};
 use crate::store::families::{self, Stored};
 use crate::store::sessions::{self, Filter, Page};
-use crate::store::{StoreError, clients, codes, instance, keys, revocations, users};
+use crate::store::{StoreError, Tx, clients, codes, instance, keys, revocations, users};
 
 /// So many sign-ins are ended in one transaction: while it lasts, acts of others wait.
 const AT_ONCE: u32 = 500;
@@ -210,11 +210,9 @@ impl Desk {
         self.db
             .write(async |tx| {
                 let filter = meant.filter();
-                // What was allowed and not fetched yet: before the families, since what is fetched at
-                // this moment is waited for and has one then.
                 let mut codes = 0;
                 if page.after.is_nil() && filter.family.is_none() {
-                    codes = codes::void(tx, &filter, act.now).await?;
+                    codes = end_unfetched(tx, &filter, act.now).await?;
                 }
                 let ids = sessions::end_page(tx, &filter, page, End::Operator, act.now).await?;
                 if ids.is_empty() && codes == 0 {
@@ -281,6 +279,18 @@ impl Desk {
         }
         Ok(views)
     }
+}
+
+/// Ends what was allowed and not fetched yet; says how many codes that were. Before the families, since
+/// what is fetched at this moment is waited for and has one then. Whoever redeems a code holds its person's
+/// row, so that comes first here, too.
+async fn end_unfetched(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
+    // Somebody whose password was right a moment ago has no code yet. At one client alone nothing can be
+    // written that only this sign-in would meet.
+    if let (Some(person), None) = (which.subject, which.client) {
+        users::set_valid_from(tx, person, which.born_before.unwrap_or(now)).await?;
+    }
+    codes::void(tx, which, now).await
 }
 
 /// What all pages of one command share.

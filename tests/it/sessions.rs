@@ -16,6 +16,7 @@ use crate::support::desk::desk;
 use crate::support::forge;
 use crate::support::people::{IDLE, family, sign_in, stored};
 use crate::support::process::jeton;
+use crate::support::refused::assert_refused;
 use crate::support::replica::environment;
 use crate::support::sign_in::{add_user, code, redeem, with_people};
 use crate::support::{App, TestDatabase};
@@ -334,6 +335,19 @@ async fn the_command_wants_to_know_which_and_says_what_it_did() {
 }
 
 #[actix_web::test]
+async fn whoever_is_signing_in_while_all_sign_ins_of_a_person_end_is_not_in_afterwards() {
+    let app = with_people("").await;
+    // The password was right before that, and the code is written after it.
+    let now = app.clock.now() + Duration::from_secs(5);
+    app.running.desk.revoke_sessions(&of_user("alice"), now, false).await.unwrap();
+    let code_of = async || code(&app, "spa", &[]).await;
+    assert_refused(&redeem(&app, "spa", &code_of().await, &[]).await, 400, "invalid_grant");
+    app.clock.advance(Duration::from_secs(6));
+    assert_eq!(redeem(&app, "spa", &code_of().await, &[]).await.status, 200, "from then on");
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_person_or_client() {
     let app = with_people("").await;
     add_user(&app, "bob").await;
@@ -345,6 +359,7 @@ async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_pers
         (of_user("bob"), false),
         (of_client("web"), false),
     ] {
+        app.clock.advance(Duration::from_secs(6));
         let code = code(&app, "spa", &[]).await;
         // Whoever redeems it looked at the clock before that.
         let now = app.clock.now() + Duration::from_secs(5);
