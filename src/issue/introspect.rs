@@ -100,17 +100,25 @@ impl Service {
         from: &Caller,
         decision: &mut Decision,
     ) -> Result<(), Refusal> {
-        // Nobody is known any more if not: a process that was stopped for minutes.
-        let Ok(seen) = self.see(self.clock.now()) else { return Ok(()) };
-        match &request.presented {
-            Presented::Bearer(token) if seen.keys.may_lack(token.expose(), seen.now) => {
+        let seen = self.see(self.clock.now());
+        let presented = &request.presented;
+        match (presented, &seen) {
+            (Presented::Bearer(token), Ok(seen))
+                if !seen.keys.may_lack(token.expose(), seen.now) =>
+            {
+                self.bearer_token(token, seen, from).map(drop)
+            }
+            (Presented::Bearer(_), _) => {
                 Ok(self.limits.may_try(from.network, None, from.endpoint)?)
             }
-            Presented::Bearer(token) => self.bearer_token(token, &seen, from).map(drop),
-            Presented::Nothing | Presented::Id(_) => {
-                self.caller(&seen, request, from, decision).map(drop)
+            // Nobody is known any more: a process that was stopped for minutes.
+            (_, Err(_)) => Ok(()),
+            (Presented::Nothing | Presented::Id(_), Ok(seen)) => {
+                self.caller(seen, request, from, decision).map(drop)
             }
-            other => self.identify(&seen.directory, other, from, seen.now, decision).map(drop),
+            (_, Ok(seen)) => {
+                self.identify(&seen.directory, presented, from, seen.now, decision).map(drop)
+            }
         }
     }
 

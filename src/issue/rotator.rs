@@ -107,7 +107,8 @@ impl Rotator {
     /// costs. That takes no time that the thread would have nothing to do in.
     async fn gather(&self) {
         let began = Instant::now();
-        let mut seen = 0;
+        // Who is alone after the first look sets out.
+        let mut seen = 1;
         loop {
             // It comes back when the thread has looked for requests and gone through all that came.
             yield_now().await;

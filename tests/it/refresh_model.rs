@@ -166,7 +166,7 @@ impl Run {
             Act::Resume => None,
             Act::Revoke(number) => {
                 let token = token(number);
-                let answer = settled(async || app.revoke(self.client, &token).await).await;
+                let answer = settled(app, async || app.revoke(self.client, &token).await).await;
                 assert_eq!(answer.status, 200);
                 return Outcome::Done;
             }
@@ -183,7 +183,7 @@ impl Run {
     }
 
     async fn refresh(&self, app: &App, client: &str, token: &str) -> Outcome {
-        let answer = settled(async || app.refresh(client, token, "").await).await;
+        let answer = settled(app, async || app.refresh(client, token, "").await).await;
         if answer.status == 200 {
             let successor = answer.json()["refresh_token"].as_str().unwrap().to_owned();
             return Outcome::Given(app.read(&successor).generation);
@@ -209,13 +209,13 @@ impl Run {
     }
 }
 
-/// The answer of a request that comes again for as long as it is told to: its writes lost race after race,
-/// or the disk hung for longer than a request waits. Nothing has happened then, and whoever believes it
-/// must be right.
-async fn settled(send: impl AsyncFn() -> Answer) -> Answer {
+/// The answer of a request that comes again for as long as it is told to. Where transactions are serializable
+/// its writes may lose race after race, and on SQLite a disk may hang for longer than it waits for the one
+/// writer. Nothing has happened then, and whoever believes it must be right.
+async fn settled(app: &App, send: impl AsyncFn() -> Answer) -> Answer {
     loop {
         let answer = send().await;
-        if answer.status != 503 {
+        if answer.status != 503 || app.database.is_postgres() && !loses_races() {
             return answer;
         }
         assert!(!answer.header("retry-after").is_empty());
@@ -223,7 +223,7 @@ async fn settled(send: impl AsyncFn() -> Answer) -> Answer {
 }
 
 /// Interleavings of two to four acts each, on one replica and as many on two.
-async fn interleave(batching: bool, interleavings: u32) {
+async fn interleave(batching: bool, interleavings: usize) {
     for replicas in [1, 2] {
         let servers = Plan { replicas, batching, pace: Pace::Still }.start().await;
         let kinds = [
@@ -235,8 +235,7 @@ async fn interleave(batching: bool, interleavings: u32) {
         for (client, policy) in kinds.into_iter().cycle().take(30) {
             runs.push(Run::begin(&servers[0], client, policy).await);
         }
-        let steps = usize::try_from(interleavings / 2).unwrap().div_ceil(runs.len());
-        for _ in 0..steps {
+        for _ in 0..(interleavings / 2).div_ceil(runs.len()) {
             join_all(runs.iter_mut().map(|run| run.step(&servers))).await;
             servers[0].clock.advance(Duration::from_secs(rand::random_range(0..20)));
         }
@@ -244,9 +243,7 @@ async fn interleave(batching: bool, interleavings: u32) {
             for reason in ["database_unavailable", "overloaded", "mirror_stale"] {
                 let put_off = app.refusals(reason).await;
                 println!("{replicas} replicas, batching {batching}: {put_off} x {reason}");
-                // An exception, except where the database lets races be lost.
-                let few = put_off * 20.0 < f64::from(interleavings);
-                assert!(few || loses_races(), "{put_off} were put off: {reason}");
+                assert!(put_off < 50.0 || loses_races(), "{put_off} were put off: {reason}");
             }
         }
         servers.stop().await;

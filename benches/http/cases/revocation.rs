@@ -60,7 +60,7 @@ pub fn storm(bench: &Bench, report: &mut Report) {
     });
     let rate = |outcome: &load::Outcome| outcome.latencies.count() as f64 / outcome.seconds;
     let p99 = |outcome: &load::Outcome| outcome.latencies.quantile(0.99);
-    report.value("storm: 10,000 revocations/s asked, done", rate(&revoked), "/s", None);
+    report.value(&format!("storm: {STORM} revocations/s asked, done"), rate(&revoked), "/s", None);
     report.value("storm: p99 of those since due", p99(&revoked), "ms", None);
     report.value("storm: introspections meanwhile", rate(&asked), "/s", None);
     report.value("storm: p99 of those", p99(&asked), "ms", None);
