@@ -97,13 +97,18 @@ impl Sessions {
 }
 
 fn sentence(ended: &EndedView) -> String {
-    let what = match ended.sessions {
-        1 => "1 session".to_owned(),
-        count => format!("{count} sessions"),
+    let count = |count: u64, one: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
     };
+    let mut what = count(ended.sessions, "session");
+    if ended.codes > 0 {
+        let codes = count(ended.codes, "authorization code");
+        what = format!("{what}, and {codes} that no app had redeemed yet");
+    }
     match &ended.obeyed_within {
         None => format!("would end {what}. Nothing was done"),
-        Some(_) if ended.sessions == 0 => "no session was to be ended".to_owned(),
+        Some(_) if ended.sessions + ended.codes == 0 => "no session was to be ended".to_owned(),
         Some(bound) => format!(
             "ended {what}. Introspection on every replica obeys within {bound}.\nResource servers \
              that check signatures themselves and never ask may accept their access tokens until \
@@ -158,4 +163,31 @@ fn show(global: &Global, found: &SessionsView) -> Result<(), Exit> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(sessions: u64, codes: u64, done: bool) -> String {
+        let obeyed_within = done.then(|| "2s".to_owned());
+        let until = "2026-01-01T01:00:00Z".to_owned();
+        sentence(&EndedView {
+            sessions,
+            codes,
+            obeyed_within,
+            accepted_without_asking_until: until,
+        })
+    }
+
+    #[test]
+    fn a_sign_in_that_was_only_a_code_is_said_to_have_ended() {
+        assert_eq!(said(0, 0, true), "no session was to be ended");
+        assert!(said(2, 0, true).starts_with("ended 2 sessions. Introspection"));
+        let both = "ended 0 sessions, and 1 authorization code that no app had redeemed yet. ";
+        assert!(said(0, 1, true).starts_with(both));
+        let would = "would end 1 session, and 2 authorization codes that no app had redeemed yet. \
+                     Nothing was done";
+        assert_eq!(said(1, 2, false), would);
+    }
 }

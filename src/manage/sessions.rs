@@ -90,6 +90,8 @@ pub struct SessionsView {
 pub struct EndedView {
     /// So many sign-ins.
     pub sessions: u64,
+    /// So many authorization codes that no app had redeemed yet.
+    pub codes: u64,
     /// Within what time every replica obeys; absent if nothing was done.
     pub obeyed_within: Option<String>,
     /// Until when resource servers that check signatures and never ask may accept their tokens.
@@ -112,6 +114,11 @@ impl Meant {
             family: self.family,
             born_before: self.before,
         }
+    }
+
+    /// Whether a sign-in may be meant that is only a code as yet: a family is one that was fetched.
+    const fn may_be_unfetched(&self) -> bool {
+        self.family.is_none()
     }
 }
 
@@ -161,31 +168,40 @@ impl Desk {
         let since = now - longest;
         let found = sessions::count(&self.db, &meant.filter(), since).await?;
         let found = u64::try_from(found).unwrap_or(0);
-        let mut ended = found;
+        let (mut ended, mut codes) = (found, 0);
         if !dry_run {
             let act = Act { since, forget: now + longest + MARGIN, found, now };
-            ended = self.end_pages(which, &meant, &act).await?;
+            (ended, codes) = self.end_pages(which, &meant, &act).await?;
             // A page whose answer was lost is not counted.
             let left = sessions::count(&self.db, &meant.filter(), since).await?;
             ended = ended.max(found.saturating_sub(u64::try_from(left).unwrap_or(0)));
+        } else if meant.may_be_unfetched() {
+            codes = codes::count(&self.db, &meant.filter(), now).await?;
         }
         let bound = humantime::format_duration(self.revocation_bound).to_string();
         Ok(EndedView {
             sessions: ended,
+            codes,
             obeyed_within: (!dry_run).then_some(bound),
             accepted_without_asking_until: shown(now + longest),
         })
     }
 
-    async fn end_pages(&self, which: &Which, meant: &Meant, act: &Act) -> Result<u64, ManageError> {
-        let (mut after, mut ended, mut lost, mut noted) = (Uuid::nil(), 0, 0, false);
+    /// Says how many sign-ins were ended, and how many codes.
+    async fn end_pages(
+        &self,
+        which: &Which,
+        meant: &Meant,
+        act: &Act,
+    ) -> Result<(u64, u64), ManageError> {
+        let (mut after, mut ended, mut lost, mut noted) = (Uuid::nil(), (0, 0), 0, false);
         loop {
             let page = Page { since: act.since, after, most: AT_ONCE };
             let event = (!noted).then_some(which);
             match self.end_page(meant, page, act, event).await {
-                Ok(ids) => {
+                Ok((ids, codes)) => {
                     noted |= !ids.is_empty();
-                    ended += ids.len() as u64;
+                    ended = (ended.0 + ids.len() as u64, ended.1 + codes);
                     match ids.into_iter().max() {
                         Some(last) => after = last,
                         // From the start again, for what was let go of by others meanwhile.
@@ -206,17 +222,17 @@ impl Desk {
         page: Page,
         act: &Act,
         event: Option<&Which>,
-    ) -> Result<Vec<Uuid>, StoreError> {
+    ) -> Result<(Vec<Uuid>, u64), StoreError> {
         self.db
             .write(async |tx| {
                 let filter = meant.filter();
                 let mut codes = 0;
-                if page.after.is_nil() && filter.family.is_none() {
+                if page.after.is_nil() && meant.may_be_unfetched() {
                     codes = end_unfetched(tx, &filter, act.now).await?;
                 }
                 let ids = sessions::end_page(tx, &filter, page, End::Operator, act.now).await?;
                 if ids.is_empty() && codes == 0 {
-                    return Ok(ids);
+                    return Ok((ids, codes));
                 }
                 // With the first page: what was begun has its row, even if it breaks off.
                 if let Some(which) = event {
@@ -233,7 +249,7 @@ impl Desk {
                 }
                 let acts: Vec<_> = ids.iter().map(|id| act.of(*id)).collect();
                 revocations::append(tx, &acts).await?;
-                Ok(ids)
+                Ok((ids, codes))
             })
             .await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::arg::args;
+use super::arg::{Arg, args};
 use super::sessions::Filter;
 use super::value::column;
 use super::{Db, StoreError, Tx, statements};
@@ -30,6 +30,11 @@ statements! {
          where digest = $1 and used_at is null and expires_at > $2";
     CODES_VOID on Both =
         "delete from codes
+         where expires_at > $1 and used_at is null and authenticated_at < $2
+           and (cast($3 as text) is null or client_id = $3)
+           and ($4 = false or subject = $5)";
+    CODES_OPEN on Both =
+        "select count(*) from codes
          where expires_at > $1 and used_at is null and authenticated_at < $2
            and (cast($3 as text) is null or client_id = $3)
            and ($4 = false or subject = $5)";
@@ -151,14 +156,24 @@ pub async fn redeem(
 /// is waited for. Somebody else may be about to redeem one and have looked at the clock before us, or by
 /// another clock, so it would not do to say that it is over by now, nor to spare what has just expired.
 pub async fn void(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
-    let args = args![
-        (now - MARGIN).micros(),
-        which.born_before.unwrap_or(now).micros(),
-        which.client.map(ClientId::as_str),
-        which.subject.is_some(),
-        which.subject.unwrap_or_default(),
-    ];
-    tx.run(&CODES_VOID, args).await
+    tx.run(&CODES_VOID, &open(which, now)).await
+}
+
+/// So many codes [`void`] would delete.
+pub async fn count(db: &Db, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
+    let found = db.one::<(i64,)>(&CODES_OPEN, &open(which, now)).await?;
+    Ok(found.map_or(0, |(count,)| count.unsigned_abs()))
+}
+
+/// Which codes are open, for both of these.
+fn open<'a>(which: &Filter<'a>, now: Time) -> [Arg<'a>; 5] {
+    [
+        (now - MARGIN).micros().into(),
+        which.born_before.unwrap_or(now).micros().into(),
+        which.client.map(ClientId::as_str).into(),
+        which.subject.is_some().into(),
+        which.subject.unwrap_or_default().into(),
+    ]
 }
 
 /// Deletes a few codes that have been over for so long that nobody will present them again; says how

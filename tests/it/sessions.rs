@@ -363,7 +363,9 @@ async fn what_was_allowed_and_not_fetched_yet_ends_with_the_sign_ins_of_its_pers
         let code = code(&app, "spa", &[]).await;
         // Whoever redeems it looked at the clock before that.
         let now = app.clock.now() + Duration::from_secs(5);
-        app.running.desk.revoke_sessions(&which, now, false).await.unwrap();
+        let would = app.running.desk.revoke_sessions(&which, now, true).await.unwrap();
+        let ended = app.running.desk.revoke_sessions(&which, now, false).await.unwrap();
+        assert_eq!((would.codes, ended.codes), (u64::from(dies), u64::from(dies)), "{which:?}");
         let answer = redeem(&app, "spa", &code, &[]).await;
         assert_eq!(answer.status, if dies { 400 } else { 200 }, "{which:?}: {answer:?}");
         let trail =
