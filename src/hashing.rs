@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -123,7 +123,7 @@ impl Hashing {
             running: Arc::new(Semaphore::new(parallel)),
             admitted: Arc::new(Semaphore::new(parallel * (1 + QUEUE))),
             threads: Arc::new(Threads::new(parallel)?),
-            dummy: hash(b"nobody has this password")?.into(),
+            dummy: dummy()?.into(),
         })
     }
 
@@ -197,6 +197,22 @@ fn hash(password: &[u8]) -> Result<String, HashError> {
     Ok(hash.to_string())
 }
 
+/// What looks like the hash of a password, and is checked like one. Nothing is hashed for it: a start
+/// would take half as long again.
+fn dummy() -> Result<String, HashError> {
+    let params = ParamsString::try_from(Params::default()).map_err(|_| HashError::Broken)?;
+    let salt = Salt::new(&rand::random::<[u8; Salt::RECOMMENDED_LENGTH]>());
+    let output = Output::new(&rand::random::<[u8; Params::DEFAULT_OUTPUT_LEN]>());
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params,
+        salt: Some(salt.map_err(|_| HashError::Broken)?),
+        hash: Some(output.map_err(|_| HashError::Broken)?),
+    };
+    Ok(hash.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
@@ -208,13 +224,22 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_password_fits_its_own_hash_and_nobody_has_the_dummy() {
+    async fn a_password_fits_its_own_hash_and_the_dummy_is_a_hash_like_it_that_nothing_fits() {
         let pool = Hashing::new(2).unwrap();
         let phc = pool.hash(password("correct horse")).await.unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
         assert!(pool.verify(password("correct horse"), Some(phc.clone())).await.unwrap());
-        assert!(!pool.verify(password("wrong horse"), Some(phc)).await.unwrap());
-        assert!(!pool.verify(password("nobody has this password"), None).await.unwrap());
+        assert!(!pool.verify(password("wrong horse"), Some(phc.clone())).await.unwrap());
+        assert!(!pool.verify(password("correct horse"), None).await.unwrap());
+        // As much work: all but what a salt and a hash are.
+        let (real, dummy) = (PasswordHash::new(&phc).unwrap(), &*pool.dummy);
+        let dummy = PasswordHash::new(dummy).unwrap();
+        let work = |hash: &PasswordHash| {
+            let lengths = (hash.salt.map(|salt| salt.len()), hash.hash.map(|hash| hash.len()));
+            (hash.algorithm, hash.version, hash.params.to_string(), lengths)
+        };
+        assert_eq!(work(&dummy), work(&real));
+        assert!(Hashing::new(1).unwrap().dummy != pool.dummy);
     }
 
     #[test]
