@@ -47,6 +47,35 @@ fn every_make_target_of_the_readme_exists() {
 }
 
 #[test]
+fn whatever_the_documents_have_one_write_is_not_committed_by_a_slip() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md"), root.join("deploy/README.md")];
+    let runbooks = std::fs::read_dir(root.join("docs/runbooks")).unwrap();
+    files.extend(runbooks.map(|entry| entry.unwrap().path()));
+    let texts: Vec<_> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let ignored = |name: &str| {
+        let fits = |pattern: &str| match pattern.split_once('*') {
+            Some((head, tail)) => name.starts_with(head) && name.ends_with(tail),
+            None => name == pattern,
+        };
+        include_str!("../../.gitignore").lines().filter(|line| !line.is_empty()).any(fits)
+    };
+    let mut seen = 0;
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let Some((_, target)) = line.rsplit_once(" > ") else { continue };
+        let target = target.split_whitespace().next().unwrap_or_default();
+        // A bare name lies where one stands: in the checkout, if that is where the manifests are.
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || b"-.".contains(&byte);
+        if line.starts_with('>') || target.is_empty() || !target.bytes().all(is_name) {
+            continue;
+        }
+        assert!(ignored(target), "git would take {target:?} of {line:?}");
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
 fn every_file_of_the_readme_is_accepted() {
     let files = blocks("toml");
     let (clients, settings): (Vec<_>, Vec<_>) =
