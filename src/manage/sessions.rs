@@ -166,42 +166,51 @@ impl Desk {
         let longest = self.longest_token(&keys::load(&self.db).await?);
         // The last access token of what has just ended by itself may be alive.
         let since = now - longest;
-        let found = sessions::count(&self.db, &meant.filter(), since).await?;
-        let found = u64::try_from(found).unwrap_or(0);
-        let (mut ended, mut codes) = (found, 0);
+        let found = self.found(&meant, since, now).await?;
+        let mut ended = found;
         if !dry_run {
-            let act = Act { since, forget: now + longest + MARGIN, found, now };
-            (ended, codes) = self.end_pages(which, &meant, &act).await?;
+            let act = Act { since, forget: now + longest + MARGIN, found: found.sessions, now };
+            ended = self.end_pages(which, &meant, &act).await?;
             // A page whose answer was lost is not counted.
-            let left = sessions::count(&self.db, &meant.filter(), since).await?;
-            ended = ended.max(found.saturating_sub(u64::try_from(left).unwrap_or(0)));
-        } else if meant.may_be_unfetched() {
-            codes = codes::count(&self.db, &meant.filter(), now).await?;
+            let left = self.found(&meant, since, now).await?;
+            ended.sessions = ended.sessions.max(found.sessions.saturating_sub(left.sessions));
+            ended.codes = ended.codes.max(found.codes.saturating_sub(left.codes));
         }
         let bound = humantime::format_duration(self.revocation_bound).to_string();
         Ok(EndedView {
-            sessions: ended,
-            codes,
+            sessions: ended.sessions,
+            codes: ended.codes,
             obeyed_within: (!dry_run).then_some(bound),
             accepted_without_asking_until: shown(now + longest),
         })
     }
 
-    /// Says how many sign-ins were ended, and how many codes.
+    /// What there is to end.
+    async fn found(&self, meant: &Meant, since: Time, now: Time) -> Result<Count, StoreError> {
+        let sessions = sessions::count(&self.db, &meant.filter(), since).await?;
+        let mut codes = 0;
+        if meant.may_be_unfetched() {
+            codes = codes::count(&self.db, &meant.filter(), now).await?;
+        }
+        Ok(Count { sessions: u64::try_from(sessions).unwrap_or(0), codes })
+    }
+
     async fn end_pages(
         &self,
         which: &Which,
         meant: &Meant,
         act: &Act,
-    ) -> Result<(u64, u64), ManageError> {
-        let (mut after, mut ended, mut lost, mut noted) = (Uuid::nil(), (0, 0), 0, false);
+    ) -> Result<Count, ManageError> {
+        let mut ended = Count::default();
+        let (mut after, mut lost, mut noted) = (Uuid::nil(), 0, false);
         loop {
             let page = Page { since: act.since, after, most: AT_ONCE };
             let event = (!noted).then_some(which);
             match self.end_page(meant, page, act, event).await {
                 Ok((ids, codes)) => {
-                    noted |= !ids.is_empty();
-                    ended = (ended.0 + ids.len() as u64, ended.1 + codes);
+                    noted = true;
+                    ended.sessions += ids.len() as u64;
+                    ended.codes += codes;
                     match ids.into_iter().max() {
                         Some(last) => after = last,
                         // From the start again, for what was let go of by others meanwhile.
@@ -226,12 +235,12 @@ impl Desk {
         self.db
             .write(async |tx| {
                 let filter = meant.filter();
-                let mut codes = 0;
+                let (mut marked, mut codes) = (false, 0);
                 if page.after.is_nil() && meant.may_be_unfetched() {
-                    codes = end_unfetched(tx, &filter, act.now).await?;
+                    (marked, codes) = end_unfetched(tx, &filter, act.now).await?;
                 }
                 let ids = sessions::end_page(tx, &filter, page, End::Operator, act.now).await?;
-                if ids.is_empty() && codes == 0 {
+                if ids.is_empty() && codes == 0 && !marked {
                     return Ok((ids, codes));
                 }
                 // With the first page: what was begun has its row, even if it breaks off.
@@ -297,16 +306,28 @@ impl Desk {
     }
 }
 
-/// Ends what was allowed and not fetched yet; says how many codes that were. Before the families, since
-/// what is fetched at this moment is waited for and has one then. Whoever redeems a code holds its person's
-/// row, so that comes first here, too.
-async fn end_unfetched(tx: &mut Tx, which: &Filter<'_>, now: Time) -> Result<u64, StoreError> {
+/// Ends what was allowed and not fetched yet; says whether the person's sign-ins count anew from now on, and
+/// how many codes were ended. Before the families, since what is fetched at this moment is waited for and
+/// has one then. Whoever redeems a code holds its person's row, so that comes first here, too.
+async fn end_unfetched(
+    tx: &mut Tx,
+    which: &Filter<'_>,
+    now: Time,
+) -> Result<(bool, u64), StoreError> {
     // Somebody whose password was right a moment ago has no code yet. At one client alone nothing can be
     // written that only this sign-in would meet.
+    let mut marked = false;
     if let (Some(person), None) = (which.subject, which.client) {
-        users::set_valid_from(tx, person, which.born_before.unwrap_or(now)).await?;
+        marked = users::set_valid_from(tx, person, which.born_before.unwrap_or(now)).await?;
     }
-    codes::void(tx, which, now).await
+    Ok((marked, codes::void(tx, which, now).await?))
+}
+
+/// So much was found, or ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    sessions: u64,
+    codes: u64,
 }
 
 /// What all pages of one command share.

@@ -225,9 +225,10 @@ pub async fn set_disabled(
     Ok(tx.run(&USER_SET_DISABLED, args).await? == 1)
 }
 
-/// What the person authorized before this counts no more. It never moves back.
-pub async fn set_valid_from(tx: &mut Tx, id: Uuid, from: Time) -> Result<(), StoreError> {
-    tx.run(&USER_SET_VALID_FROM, args![id, from.micros()]).await.map(drop)
+/// What the person authorized before this counts no more. It never moves back; false if it was there already,
+/// or nobody is.
+pub async fn set_valid_from(tx: &mut Tx, id: Uuid, from: Time) -> Result<bool, StoreError> {
+    Ok(tx.run(&USER_SET_VALID_FROM, args![id, from.micros()]).await? == 1)
 }
 
 /// A code of this person is being redeemed, who proved who they are at `authenticated_at`: false if

@@ -340,6 +340,10 @@ async fn whoever_is_signing_in_while_all_sign_ins_of_a_person_end_is_not_in_afte
     // The password was right before that, and the code is written after it.
     let now = app.clock.now() + Duration::from_secs(5);
     app.running.desk.revoke_sessions(&of_user("alice"), now, false).await.unwrap();
+    let trail = "select cast(detail as text) from audit_events where action = 'sessions_revoked'";
+    let trail = app.database.sql(trail);
+    let detail: Value = serde_json::from_str(&trail[0]).unwrap();
+    assert_eq!((trail.len(), &detail["sessions"], &detail["codes"]), (1, &json!(0), &json!(0)));
     let code_of = async || code(&app, "spa", &[]).await;
     assert_refused(&redeem(&app, "spa", &code_of().await, &[]).await, 400, "invalid_grant");
     app.clock.advance(Duration::from_secs(6));
