@@ -51,7 +51,7 @@ impl Args {
     }
 
     fn measuring(words: Vec<String>, quick: bool) -> Self {
-        let (measure, warm, rounds) = if quick { (1000, 300, 1) } else { (1500, 400, 6) };
+        let (measure, warm, rounds) = if quick { (1000, 300, 1) } else { (600, 200, 14) };
         Self {
             words,
             quick,

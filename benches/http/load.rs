@@ -20,6 +20,14 @@ use crate::machine::cores;
 /// The longest wait for answers that are still under way at the end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A generator with many connections looks for answers this often, instead of being woken by each. To wake
+/// it costs the server's core 2 to 3 µs, and a slower server, whose answers find it asleep more often, pays
+/// that more often; a client elsewhere is woken at nobody's cost but its own.
+const GLANCE: Duration = Duration::from_micros(50);
+
+/// So many connections on a thread are many: answers are always about to come.
+const MANY: usize = 32;
+
 const WARMING: u8 = 0;
 const MEASURING: u8 = 1;
 const STOPPING: u8 = 2;
@@ -240,6 +248,9 @@ impl<'a> Thread<'a> {
         let mut events = Vec::with_capacity(connections);
         let mut deadline = None;
         while self.under_way > 0 || (self.pace.is_some() && !self.is_ending()) {
+            if connections >= MANY && self.pace.is_none() {
+                std::thread::sleep(GLANCE);
+            }
             let rest = self.rest();
             let waited = epoll::wait(&epoll, spare_capacity(&mut events), Some(&rest));
             assert!(waited.is_ok() || waited == Err(rustix::io::Errno::INTR), "{waited:?}");

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Algorithm, ExtraClaims, Invalid, ResourceId, Scopes, Time, redirect};
@@ -12,7 +13,7 @@ use super::{Algorithm, ExtraClaims, Invalid, ResourceId, Scopes, Time, redirect}
 /// which forget to encode it in a Basic header (RFC 6749 §2.3.1) still spell it right; and it is
 /// never a UUID, so that a client can never be taken for a user (RFC 9700 §4.15).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(String);
+pub struct ClientId(Arc<str>);
 
 impl ClientId {
     /// Longest identifier accepted, in bytes.
@@ -29,7 +30,7 @@ impl ClientId {
         if uuid::Uuid::parse_str(text).is_ok() {
             return Err(Invalid("a client id must not be a UUID: those are users"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The identifier itself.

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -9,7 +10,7 @@ use super::{ExtraClaims, Invalid, Scope, Scopes, Time};
 
 /// A resource identifier exactly as registered: the `aud` of its tokens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceId(String);
+pub struct ResourceId(Arc<str>);
 
 impl ResourceId {
     /// Longest identifier accepted, in bytes.
@@ -25,7 +26,7 @@ impl ResourceId {
         if url.fragment().is_some() {
             return Err(Invalid("a resource has no fragment (RFC 8707 §2)"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The identifier itself.
@@ -38,7 +39,7 @@ impl ResourceId {
     /// clients disagree on that slash. Nothing else is normalised.
     pub fn lookup_key(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else {
-            return self.0.clone();
+            return self.0.to_string();
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);

@@ -26,6 +26,9 @@ use crate::telemetry;
 /// reason other hosts of the domain are left out.
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
+/// By what a caller tells us which of its requests it means.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A user agent that only this process knows: by it we recognise our own look at our listener.
 #[derive(Debug, Clone)]
 pub struct SelfCheck(pub String);
@@ -71,7 +74,7 @@ pub async fn observe(
         None => next.call(request).instrument(span.clone()).await?,
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
     if shared.tls {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONE_YEAR);

@@ -1,8 +1,8 @@
 //! Client authentication (RFC 6749 §2.3).
 //!
 //! An unknown client, a wrong secret, a wrong method and a disabled client get one and the same
-//! answer after the same work: two MACs and two comparisons, whatever is stored. The reason differs
-//! only in the log.
+//! answer after the same work: one MAC for each root secret under which any client's secret is stored,
+//! and as many comparisons as a client has secrets at most. The reason differs only in the log.
 //!
 //! A network that has failed too often is refused before its secret is looked at: the right one gets
 //! the same answer as a wrong one, so that there is nothing to learn by going on.
@@ -137,7 +137,7 @@ impl Service {
         let stored: Vec<&Secret> = registered
             .map(|found| found.secrets.iter().filter(|one| one.stored.is_live(now)).collect())
             .unwrap_or_default();
-        let matched = self.compare(id, secret, &stored)?;
+        let matched = self.compare(directory, (id, secret), &stored)?;
         let registered = registered.ok_or(Reason::ClientUnknown)?;
         let matched = matched.ok_or(Reason::ClientAuthFailed)?;
         if registered.client.auth_method != method {
@@ -150,32 +150,35 @@ impl Service {
         Ok(registered)
     }
 
-    /// Which stored secret is the presented one. It does the work of two stored secrets even where
-    /// there are none, so that the time says nothing about what is registered.
+    /// Which stored secret is the presented one. What it takes depends on what is stored of all clients
+    /// together, so that the time says nothing about who is registered, and with how many secrets.
     fn compare<'a>(
         &self,
-        id: &ClientId,
-        secret: &ClientSecret,
+        directory: &Directory,
+        (id, secret): (&ClientId, &ClientSecret),
         stored: &[&'a Secret],
     ) -> Result<Option<&'a Secret>, Reason> {
-        const ALIKE: usize = 2;
+        const SECRETS: usize = 2;
         let secrets = self.secrets.now();
         let mut matched = None;
-        let mut unreadable = false;
-        for candidate in stored {
-            match secrets.pepper(candidate.stored.pepper) {
-                Some(pepper) if candidate.stored.digest.matches(&pepper.digest(id, secret)) => {
+        // Where nobody has a secret, it takes what it will once somebody has.
+        let nobody = directory.peppers().next().is_none().then(|| secrets.current());
+        for under in directory.peppers().chain(nobody) {
+            let Some(pepper) = secrets.pepper(under) else { continue };
+            let digest = pepper.digest(id, secret);
+            let mut compared = 0;
+            for candidate in stored.iter().filter(|one| one.stored.pepper == under) {
+                compared += 1;
+                if candidate.stored.digest.matches(&digest) {
                     matched = Some(*candidate);
                 }
-                Some(_) => {}
-                None => unreadable = true,
+            }
+            for _ in compared..SECRETS {
+                std::hint::black_box(digest.matches(&SecretDigest::from_bytes([0; 32])));
             }
         }
-        for _ in stored.len()..ALIKE {
-            let digest = secrets.current_pepper().digest(id, secret);
-            std::hint::black_box(digest.matches(&SecretDigest::from_bytes([0; 32])));
-        }
         // A secret that this replica cannot check is not a wrong secret: another replica can.
+        let unreadable = stored.iter().any(|one| secrets.pepper(one.stored.pepper).is_none());
         if matched.is_none() && unreadable {
             return Err(Reason::SecretUnknown);
         }

@@ -164,7 +164,7 @@ fn one_of_each(mut all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     fn asks(step: &Advance) -> (Uuid, u32, &ClientId) {
         (step.id, step.from, &step.client)
     }
-    all.sort_by(|(one, _), (other, _)| asks(one).cmp(&asks(other)));
+    all.sort_unstable_by(|(one, _), (other, _)| asks(one).cmp(&asks(other)));
     let (mut first, mut again) = (Vec::<Waiting>::with_capacity(all.len()), Vec::new());
     for one in all {
         let same = first.last().is_some_and(|(last, _)| asks(last) == asks(&one.0));

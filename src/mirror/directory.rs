@@ -1,6 +1,6 @@
 //! Clients and resources, prepared for the token path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -130,6 +130,8 @@ pub struct Directory {
     clients: HashMap<ClientId, Arc<Registered>>,
     scopes: Scopes,
     valid_from: Option<Time>,
+    /// The root secrets under which any client's secret is stored: most of the time one.
+    peppers: BTreeSet<SecretId>,
     /// The origins of all pages.
     pages: HashSet<String>,
     /// What granting a scope of a resource means, where that is registered.
@@ -144,6 +146,7 @@ impl Directory {
         resources: &[Resource],
         valid_from: Option<Time>,
     ) -> Self {
+        let peppers = secrets.iter().map(|secret| secret.pepper).collect();
         let mut by_client: HashMap<ClientId, Vec<Secret>> = HashMap::new();
         for secret in secrets {
             by_client.entry(secret.client.clone()).or_default().push(Secret::new(secret));
@@ -167,6 +170,7 @@ impl Directory {
             )
         };
         Self {
+            peppers,
             pages: clients.iter().flat_map(Client::pages).collect(),
             clients: clients.into_iter().map(register).collect(),
             meanings: resources.iter().map(|one| (one.id.clone(), meanings(one))).collect(),
@@ -181,6 +185,11 @@ impl Directory {
     /// What was authorized for anybody before this counts no more.
     pub const fn valid_from(&self) -> Option<Time> {
         self.valid_from
+    }
+
+    /// The root secrets under which any client's secret is stored.
+    pub fn peppers(&self) -> impl Iterator<Item = SecretId> {
+        self.peppers.iter().copied()
     }
 
     /// A client by its identifier.

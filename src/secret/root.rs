@@ -16,7 +16,7 @@ use super::refresh::RefreshKey;
 use super::{Key, Pepper};
 
 /// The name of a root secret: what rows say they were made under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretId(pub u8);
 
 /// Why a root-secret file cannot be used. No message holds any of its bytes.

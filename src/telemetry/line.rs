@@ -83,6 +83,12 @@ impl Visit for Fields<'_> {
         self.0.push('"');
     }
 
+    // Numbers hold nothing that would have to be looked for.
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.name(field);
+        let _ = write!(self.0, "{value}");
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         // What other libraries log brings fields about its place in their source.
         if field.name().starts_with("log.") {
