@@ -56,6 +56,11 @@ reasons! {
     /// the secrets. Nothing of it is read.
     TransportPlain = "transport_plain" => 403 "invalid_request"
         "Plain HTTP is not answered to this address; use https, as the issuer's URL says.";
+    /// Another protocol is asked for. The HTTP library takes all that follows such a head on its connection
+    /// for this request's body, whatever `Content-Length` says: other callers' requests, behind a proxy.
+    /// Nothing of it is read.
+    UpgradeAsked = "upgrade_asked" => 400 "invalid_request"
+        "No other protocol is spoken here; leave the Upgrade header out.";
     /// No such path.
     PathUnknown = "path_unknown" => 404 "not_found" "There is nothing at this path.";
     /// The path exists, but not for this verb.

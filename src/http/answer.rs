@@ -68,10 +68,10 @@ pub(super) fn refusal(request: &HttpRequest, refusal: &Refusal, realm: &str) -> 
         408 | 413 => {
             builder.force_close();
         }
-        403 if refusal.reason == Reason::TransportPlain => {
-            builder.force_close();
-        }
         _ => {}
+    }
+    if matches!(refusal.reason, Reason::TransportPlain | Reason::UpgradeAsked) {
+        builder.force_close();
     }
     let description = match refusal.parameter {
         Some(parameter) => format!("{parameter}: {}", public.text),

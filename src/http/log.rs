@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
-use actix_web::http::header::{HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use actix_web::http::header::{
+    HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE, USER_AGENT,
+};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
@@ -100,17 +102,30 @@ pub async fn observe(
     Ok(response)
 }
 
-/// The answer to a request that comes over plain HTTP from elsewhere than this machine or a listed proxy.
-/// Our own look at our listener may come from the address that it listens on.
+/// The answer to a request of which no more than the head may be read: one that comes over plain HTTP from
+/// elsewhere than this machine or a listed proxy, or whose body has no end. Our own look at our listener may
+/// come from the address that it listens on.
 fn refused_unread(request: &HttpRequest, shared: &Shared) -> Option<HttpResponse> {
-    if shared.tls
+    let refused = |reason: Reason| Some(answer::refusal(request, &reason.into(), ""));
+    let may_be_plain = shared.tls
         || shared.proxies.may_be_plain(request.peer_addr())
-        || shared.self_check.made(request)
-    {
-        return None;
+        || shared.self_check.made(request);
+    if !may_be_plain {
+        shared.metrics.tls.refused_plain();
+        return refused(Reason::TransportPlain);
     }
-    shared.metrics.tls.refused_plain();
-    Some(answer::refusal(request, &Reason::TransportPlain.into(), ""))
+    if asks_for_another_protocol(request) {
+        return refused(Reason::UpgradeAsked);
+    }
+    None
+}
+
+/// As the HTTP library sees it.
+fn asks_for_another_protocol(request: &HttpRequest) -> bool {
+    let websocket = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
+    };
+    request.method() == Method::CONNECT || request.headers().get_all(UPGRADE).any(websocket)
 }
 
 /// What is known of a request besides its answer.

@@ -184,6 +184,32 @@ async fn a_thousand_who_come_in_one_moment_need_not_come_again() {
 }
 
 #[actix_web::test]
+async fn who_asks_for_another_protocol_is_refused_and_what_follows_is_nobodys_body() {
+    let app = App::start().await;
+    // As it would come from a proxy that hands the header on: the second request is somebody else's.
+    let next = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    for head in [
+        "POST /oauth2/introspect HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nUpgrade:  WebSocket \r\n",
+        "POST /oauth2/revoke HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nupgrade: websocket\r\n",
+    ] {
+        let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n";
+        let mut stream = connect(&app.public()).await;
+        let all = format!("{head}{form}\r\ntoken=x{next}");
+        stream.write_all(all.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let said = closed(&mut stream).await;
+        assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("connection: close"), "{said}");
+        assert!(said.contains("\"invalid_request\"") && !said.contains("200 OK"), "{said}");
+        assert!(began.elapsed() < Duration::from_secs(5), "the body was waited for");
+    }
+    // What else there is to change to is left alone, as it always may be (RFC 9110 §7.8).
+    let headers = [FORM, ("upgrade", "h2c")];
+    let answer = http::send(&app.public(), "POST", "/oauth2/token", &headers, b"").await;
+    assert_eq!(answer.error(), (401, "invalid_client".to_owned()));
+}
+
+#[actix_web::test]
 async fn a_head_that_is_too_large_is_refused_and_the_server_lives() {
     let app = App::start().await;
     let credential = basic("app", SECRET);

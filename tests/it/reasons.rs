@@ -26,6 +26,10 @@ async fn provoke(app: &App, reason: Reason) -> u16 {
             let request = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: x\r\n\r\n";
             http::raw_from(&http::elsewhere(), &app.public(), request).await.unwrap()
         }
+        Reason::UpgradeAsked => {
+            let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n\r\n";
+            http::raw(&app.public(), request).await.unwrap()
+        }
         Reason::PathUnknown => app.get("/nowhere").await,
         Reason::MethodNotAllowed => app.get("/oauth2/token").await,
         Reason::ContentTypeWrong => post(app, &[("content-type", "text/plain")], b"x").await,
@@ -326,7 +330,12 @@ async fn hold(reason: Reason) {
     let status = provoke(&app, reason).await;
     assert_eq!(status, reason.public().status, "{reason}");
     // These are refused before there is a token request to count.
-    let early = [Reason::TransportPlain, Reason::PathUnknown, Reason::MethodNotAllowed];
+    let early = [
+        Reason::TransportPlain,
+        Reason::UpgradeAsked,
+        Reason::PathUnknown,
+        Reason::MethodNotAllowed,
+    ];
     if !early.contains(&reason) {
         assert!((app.refusals(reason.name()).await - 1.0).abs() < 0.1, "{reason}");
     }
