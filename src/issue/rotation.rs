@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::domain::family::{Move, Presented, RETENTION, RetryRules};
 use crate::domain::revocation::MARGIN;
 use crate::domain::token::birth_of;
-use crate::domain::{ClientId, Family, Reason, RequestId, Time};
+use crate::domain::{ClientId, Family, Reason, RefreshRetry, RequestId, Time};
 use crate::mirror::Mirror;
 use crate::secret::RefreshToken;
 use crate::store::audit::{self, Action, Event};
@@ -86,6 +86,13 @@ impl Ask {
         };
         family.decide(&presented, &self.rules, now)
     }
+
+    /// Whether the client's own next requests have overtaken this one. Under [`RefreshRetry::Strict`] a token
+    /// that comes twice is a theft, however close together.
+    fn was_overtaken_by(&self, family: &Family, asked_at: Time) -> bool {
+        self.rules.policy != RefreshRetry::Strict
+            && was_overtaken(family, self.token.generation, asked_at)
+    }
 }
 
 /// What a rotation works with.
@@ -137,7 +144,7 @@ impl Tools {
                 Move::Reuse if !doubts.is_empty() => return Err(Reason::DatabaseUnavailable),
                 // Its own client gave this request up, came again, and went on: the request was on its
                 // way before the token had a successor that was used. Whoever comes again is judged.
-                Move::Reuse if was_overtaken(&family, generation, asked_at) => {
+                Move::Reuse if ask.was_overtaken_by(&family, asked_at) => {
                     return Err(Reason::Overloaded);
                 }
                 Move::Reuse => return Err(Box::pin(self.reused(ask, &family, now)).await),
@@ -291,10 +298,10 @@ mod tests {
     use super::*;
     use crate::domain::Scopes;
 
-    #[test]
-    fn only_a_request_that_was_overtaken_by_few_steps_while_under_way_is_spared() {
-        let asked_at = Time::from_seconds(1_000_000);
-        let family = |generation, rotated_at| Family {
+    const ASKED_AT: Time = Time::from_seconds(1_000_000);
+
+    fn family(generation: u32, rotated_at: Time) -> Family {
+        Family {
             id: Uuid::nil(),
             generation,
             rotated_at,
@@ -303,18 +310,43 @@ mod tests {
             subject: Uuid::nil(),
             resources: Vec::new(),
             scopes: Scopes::default(),
-            authenticated_at: asked_at,
+            authenticated_at: ASKED_AT,
             idle: Duration::ZERO,
-            ends_at: asked_at,
+            ends_at: ASKED_AT,
             suspended_at: None,
             revoked_at: None,
             key_thumbprint: None,
-        };
+        }
+    }
+
+    #[test]
+    fn only_a_request_that_was_overtaken_by_few_steps_while_under_way_is_spared() {
         let ms = Duration::from_millis;
-        assert!(was_overtaken(&family(12, asked_at + ms(1)), 10, asked_at));
-        assert!(was_overtaken(&family(13, asked_at + ms(7999)), 10, asked_at));
-        assert!(!was_overtaken(&family(14, asked_at + ms(1)), 10, asked_at), "an old one");
-        assert!(!was_overtaken(&family(12, asked_at), 10, asked_at), "old before it was asked");
-        assert!(!was_overtaken(&family(12, asked_at + ms(8000)), 10, asked_at), "a clock");
+        let was = |generation, after| was_overtaken(&family(generation, after), 10, ASKED_AT);
+        assert!(was(12, ASKED_AT + ms(1)));
+        assert!(was(13, ASKED_AT + ms(7999)));
+        assert!(!was(14, ASKED_AT + ms(1)), "an old one");
+        assert!(!was(12, ASKED_AT), "old before it was asked");
+        assert!(!was(12, ASKED_AT + ms(8000)), "a clock");
+    }
+
+    #[test]
+    fn under_strict_nobody_is_spared_who_comes_twice() {
+        let now = family(11, ASKED_AT + Duration::from_millis(1));
+        for (policy, spared) in [
+            (RefreshRetry::Strict, false),
+            (RefreshRetry::Window, true),
+            (RefreshRetry::UntilUsed, true),
+        ] {
+            let ask = Ask {
+                token: RefreshToken { family: Uuid::nil(), generation: 10 },
+                client: ClientId::parse("app").unwrap(),
+                has_credential: false,
+                rules: RetryRules { policy, window: Duration::ZERO, heal: true },
+                request_id: RequestId::default(),
+                longest_token: Duration::ZERO,
+            };
+            assert_eq!(ask.was_overtaken_by(&now, ASKED_AT), spared, "{policy:?}");
+        }
     }
 }

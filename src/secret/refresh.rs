@@ -92,6 +92,10 @@ impl RefreshToken {
         }
         let (head, mac) = bytes.split_at(HEAD);
         let [VERSION, id, 0, 0, rest @ ..] = head else { return Err(NoRefreshToken::Malformed) };
+        // No root secret is called 0, so none that this server lacks could have made it.
+        if *id == 0 {
+            return Err(NoRefreshToken::Malformed);
+        }
         let id = SecretId(*id);
         if secrets.distrusts(id) {
             return Err(NoRefreshToken::Forged);
