@@ -50,7 +50,10 @@ impl From<TlsError> for Exit {
 impl From<StoreError> for Exit {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            // Held up by others, or broken off at the end: what we do can be done again.
+            StoreError::Unavailable(_) | StoreError::Contended | StoreError::Unknown => {
+                Self::Unavailable(error.to_string())
+            }
             other => Self::Failed(other.to_string()),
         }
     }

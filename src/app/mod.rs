@@ -5,14 +5,15 @@ mod secured;
 mod servers;
 
 pub use prepare::{
-    COMMAND, check_schema, claim, data_directory, desk, open, pooler, wait_for_database,
+    COMMAND, check_database, check_schema, claim, data_directory, desk, open, pooler,
+    wait_for_database,
 };
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
@@ -36,6 +37,8 @@ use crate::mirror::{Mirror, Poller, Writer};
 use crate::store::{Db, StoreError, migrate};
 use crate::telemetry::Metrics;
 use crate::tls::{self, Pair};
+
+use prepare::patiently;
 
 /// Most password hashes at once, however many cores there are. Each takes 19 MiB, and in a container
 /// whose memory is limited and whose CPU is not, one for each core of a large machine would be the end.
@@ -89,9 +92,8 @@ pub struct Running {
 /// Starts a server. The operations listener answers from the first moment; everything else comes
 /// once the database, the schema, the secrets and a signing key are there.
 pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Running, Exit> {
-    let metrics = Arc::new(
-        Metrics::new(&StoreError::CLASSES).map_err(|error| Exit::Failed(error.to_string()))?,
-    );
+    let metrics = Metrics::new(&StoreError::CLASSES);
+    let metrics = Arc::new(metrics.map_err(|error| Exit::Failed(error.to_string()))?);
     let health = Arc::new(Health::new(clock.clone(), Arc::clone(&metrics)));
     health.pulse("main");
     let listener = bind("server.operations", settings.server.operations)?;
@@ -99,22 +101,24 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     let operations_handle = servers::operations(listener, &health, &settings.server)?;
 
     let tls = certificate(&settings, &metrics, clock.now())?;
-    let db = database(&settings, &setup, &clock).await?.measured_by(metrics.database.clone());
+    let began = Instant::now();
+    let database = async || database(&settings, &setup, &clock).await;
+    let db = patiently(began, database).await?.measured_by(metrics.database.clone());
     let listener = bind("server.public", settings.server.public)?;
     let public = listener.local_addr()?;
     let issuer = prepare::issuer(&settings, public)?;
-    claim(&db, &issuer, setup.is_dev, clock.now()).await?;
+    patiently(began, async || claim(&db, &issuer, setup.is_dev, clock.now()).await).await?;
     let desk = desk(&settings, db, issuer.clone(), "server")?;
 
     let mirror = Arc::new(Mirror::default());
     let limits = Arc::new(Limits::new(&settings.limits, &clock));
     let hashing = hashing()?;
     let (mut keeper, mut polling) = keepers(&desk, &mirror, &clock, &metrics, &limits, &hashing);
-    prepare::first_keys(&keeper, &mut polling).await?;
-    let applying = apply(setup.apply, &desk, &clock, &mirror, &metrics).await?;
-    polling.poll().await?;
+    patiently(began, async || prepare::first_keys(&keeper, &mut polling).await).await?;
+    let apply = async || apply(&setup.apply, &desk, &clock, &mirror, &metrics).await;
+    let applying = patiently(began, apply).await?;
+    patiently(began, async || Ok(polling.poll().await?)).await?;
     keeper.beat().await;
-
     warn_of_lost_lines(&mirror, &settings);
 
     let service = Arc::new(service(&settings, &clock, &mirror, &desk, limits, hashing));
@@ -134,7 +138,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
     tasks.extend(applying.into_iter().map(|one| rt::spawn(one.run(stopped.clone()))));
     tasks.extend(followers(&settings, &desk.db, tls, &metrics, &stopped));
     let keeper = rt::spawn(keeper.run(stopped));
-    let watch = jobs::watch_listener(Arc::clone(&health), look);
+    let watcher = rt::spawn(jobs::watch_listener(Arc::clone(&health), look));
     Ok(Running {
         issuer,
         public,
@@ -148,7 +152,7 @@ pub async fn start(settings: Settings, setup: Setup, clock: Clock) -> Result<Run
         stop,
         keeper,
         tasks,
-        watcher: rt::spawn(watch),
+        watcher,
     })
 }
 
@@ -350,7 +354,7 @@ fn service(
 
 /// Applies everything, and returns what keeps the operator's files applied.
 async fn apply(
-    sources: Vec<ApplySource>,
+    sources: &[ApplySource],
     desk: &Desk,
     clock: &Clock,
     mirror: &Arc<Mirror>,
@@ -364,11 +368,11 @@ async fn apply(
     for source in sources {
         match source {
             ApplySource::File(path) => {
-                let begun = Applying::begin(path, desk, clock, mirror, metrics).await;
+                let begun = Applying::begin(path.clone(), desk, clock, mirror, metrics).await;
                 kept.push(begun.map_err(refused)?);
             }
             ApplySource::Text(text, base) => {
-                let file = ApplyFile::parse(&text, &base).map_err(refused)?;
+                let file = ApplyFile::parse(text, base).map_err(refused)?;
                 jobs::apply(desk, &file, clock).await.map_err(refused)?;
             }
         }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, REFUSE, WARN};
 use crate::config::{self, Settings};
@@ -28,6 +28,7 @@ pub const COMMAND: Duration = Duration::from_secs(5);
 
 /// Opens the database of the settings.
 pub async fn open(database: &config::Database) -> Result<Db, Exit> {
+    check_database(database)?;
     let url = database.url.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
         let directory = Path::new(path).parent().filter(|path| !path.as_os_str().is_empty());
@@ -35,6 +36,12 @@ pub async fn open(database: &config::Database) -> Result<Db, Exit> {
     }
     let pooler = pooler(database);
     Ok(Db::open(&Open { url, connections: database.pool, pooler }).await?)
+}
+
+/// Refuses a URL of which no database can be opened; nothing is asked of any.
+pub fn check_database(database: &config::Database) -> Result<(), Exit> {
+    crate::store::check_url(database.url.expose(), pooler(database))
+        .map_err(|what| Exit::Refused(what.to_owned()))
 }
 
 /// What is configured to stand between us and Postgres.
@@ -84,6 +91,24 @@ pub async fn wait_for_database(db: &Db, clock: &Clock, patience: Duration) -> Re
                 tracing::warn!(%error, "waiting for the database");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+        }
+    }
+}
+
+/// Takes a step of a server's start, and takes it again where the database was away or held up by others,
+/// until the start has gone on for as long as it may: replicas that start together are in each other's
+/// way, and one that ended for that would only begin again later.
+pub(super) async fn patiently<T>(
+    began: Instant,
+    mut step: impl AsyncFnMut() -> Result<T, Exit>,
+) -> Result<T, Exit> {
+    loop {
+        match step().await {
+            Err(Exit::Unavailable(why)) if began.elapsed() < START => {
+                tracing::warn!(%why, "the start waits for the database");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            outcome => return outcome,
         }
     }
 }

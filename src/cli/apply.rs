@@ -34,6 +34,14 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) async fn run(self, global: &Global) -> Result<(), Exit> {
         let file = ApplyFile::load(&self.file)?;
+        // A write that broke off leaves an empty file, and everything would be gone.
+        if self.prune && !self.dry_run && file.is_empty() {
+            return Err(Exit::Failed(format!(
+                "{} describes nothing, and --prune would delete all that an earlier apply made; if that \
+                 is meant, use `jeton client delete`, `jeton resource delete` and `jeton user delete`",
+                self.file.display()
+            )));
+        }
         let intent = if self.dry_run { Intent::Look } else { Intent::Act };
         let Context { desk, now } = context(global, intent).await?;
         let options = Options { dry_run: self.dry_run, prune: self.prune };

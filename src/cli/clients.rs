@@ -1,14 +1,11 @@
 //! `jeton client …`
 
-use std::io::Read;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
 use super::table::{list, table};
-use super::{Global, print, print_json, say};
+use super::{Global, print, print_json, say, stdin};
 use crate::error::Exit;
 use crate::manage::clients::{ClientView, NewSecret};
 use crate::manage::describe::ClientDescription;
@@ -103,9 +100,7 @@ pub(super) struct Create {
 impl Create {
     fn describe(self) -> Result<ClientDescription, Exit> {
         let secret = if self.secret_stdin {
-            let mut text = Zeroizing::new(String::new());
-            std::io::stdin().read_to_string(&mut text)?;
-            Some(WrittenSecret::new(&text))
+            Some(WrittenSecret::new(&stdin::text("secret")?))
         } else {
             None
         };

@@ -86,6 +86,8 @@ impl Mode {
             problems.push(serve::NO_ISSUER.to_owned());
         }
         problems.extend(telemetry::check_log(&settings.log).err());
+        let database = app::check_database(&settings.database);
+        problems.extend(database.err().map(|error| error.to_string()));
         let certificate = app::check_certificate(&settings.server);
         problems.extend(certificate.err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems).into()) }

@@ -19,6 +19,7 @@ mod revoke;
 mod secrets;
 mod serve;
 mod session;
+mod stdin;
 mod table;
 mod token;
 mod user;

@@ -1,19 +1,13 @@
 //! `jeton revoke`
 
-use std::io::Read;
-
 use clap::{ArgGroup, Args};
-use zeroize::Zeroizing;
 
 use super::context::{Context, Intent, context};
-use super::{Global, print, print_json};
+use super::{Global, print, print_json, stdin};
 use crate::domain::when::When;
 use crate::error::Exit;
 use crate::manage::revoke::{RevocationView, What};
 use crate::secret::TokenText;
-
-/// Longest input that is read as a token.
-const LONGEST: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true))]
@@ -61,13 +55,7 @@ impl Revoke {
 }
 
 fn token() -> Result<TokenText, Exit> {
-    let mut text = Zeroizing::new(String::new());
-    let stdin = std::io::stdin().lock();
-    stdin
-        .take(LONGEST)
-        .read_to_string(&mut text)
-        .map_err(|_| Exit::Failed("standard input holds no token: it is not text".to_owned()))?;
-    Ok(TokenText::new(text.trim()))
+    Ok(TokenText::new(&stdin::text("token")?))
 }
 
 fn sentence(view: &RevocationView) -> String {

@@ -110,7 +110,7 @@ impl Secrets {
             }
             Self::Compromise { id, dry_run } => {
                 let view = desk.compromise_secret(SecretId(id), now, dry_run).await?;
-                let left = if dry_run {
+                let left = if dry_run || !desk.secrets.now().ids().contains(&SecretId(id)) {
                     None
                 } else {
                     desk.drop_root_secret(SecretId(id), now).await.err()

@@ -1,6 +1,5 @@
 //! `jeton token …`
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -8,7 +7,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::table::plain;
-use super::{Global, findings, print, print_json};
+use super::{Global, findings, print, print_json, stdin};
 use crate::clock::Clock;
 use crate::domain::Issuer;
 use crate::error::Exit;
@@ -18,9 +17,6 @@ use crate::manage::token::{
     Evidence, Expected, Revocation, Sources, TimeView, Token, explain, metadata_urls, schedule_url,
 };
 use crate::outbound::Outbound;
-
-/// No token is longer; a file that is no token may be.
-const LONGEST: u64 = 64 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tokens {
@@ -71,16 +67,7 @@ impl Given {
         if self.from.iter().any(|from| from != "-") {
             return Err(Exit::Failed(NEVER_AN_ARGUMENT.to_owned()));
         }
-        let mut text = Zeroizing::new(String::new());
-        let read = std::io::stdin().take(LONGEST + 1).read_to_string(&mut text);
-        match read {
-            Ok(0) => Err(Exit::Failed("there is nothing on standard input".to_owned())),
-            Ok(length) if length as u64 > LONGEST => {
-                Err(Exit::Failed("standard input holds more than 64 KiB: no token".to_owned()))
-            }
-            Ok(_) => Ok(Zeroizing::new(text.trim().to_owned())),
-            Err(_) => Err(Exit::Failed("standard input is not text: no token".to_owned())),
-        }
+        stdin::text("token")
     }
 }
 

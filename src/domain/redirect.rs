@@ -12,6 +12,9 @@ use super::Invalid;
 /// Longest redirect URI, in bytes.
 const MAX: usize = 2048;
 
+/// What an answer adds to the query (RFC 6749 §4.1.2, RFC 9207 §2).
+const ANSWERS: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
+
 /// The hosts on which plain http never leaves the machine, as a URI spells them. `localhost` is a
 /// name, and names can be made to lead elsewhere; but half of all development happens there.
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
@@ -32,6 +35,13 @@ pub fn check(text: &str) -> Result<(), Invalid> {
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Invalid("a redirect URI holds no user name and no password"));
+    }
+    // Which of two a client would read nobody knows; of two `iss`, the one that we did not write.
+    if url.query_pairs().any(|(name, _)| ANSWERS.contains(&&*name)) {
+        return Err(Invalid(
+            "the query of a redirect URI has none of the names that the answer adds: code, state, iss, \
+             error, error_description, error_uri (RFC 6749 §3.1)",
+        ));
     }
     // Of the text and not of what the parser made of it: the parser mends what browsers mend, and
     // then `https:/a` and `HTTPS://a` would be taken for something that they do not say.
@@ -128,6 +138,9 @@ mod tests {
             "HTTPS://app.example/cb",
             "https://app.example/cb#",
             "https://app.example/#x",
+            "https://app.example/cb?x=1&iss=https://other.example",
+            "https://app.example/cb?%73tate=1",
+            "com.example.app:/cb?code",
             "https://user@app.example/",
             "https://user:password@app.example/",
             "https://*.app.example/cb",

@@ -121,6 +121,10 @@ impl Desk {
             )));
         }
         let stored = rows::load(&self.db).await?;
+        let known = self.root_secrets().await?.iter().any(|one| one.id == id.0);
+        if !known && sealed_under(&stored, id).is_empty() {
+            return Err(ManageError::NotFound { kind: "secrets", id: id.0.to_string() });
+        }
         // What only it opens would have to be proven by it, to be vouched for by another.
         let in_file = self.secrets.now().ids().contains(&id);
         let under = |row: &KeyRow| row.material.secret_id == id.0;

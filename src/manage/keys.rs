@@ -70,6 +70,13 @@ pub struct Done {
     pub kid: String,
 }
 
+/// What came of holding a key, or of letting it go.
+enum Held {
+    Done,
+    Missing,
+    Stolen,
+}
+
 impl Desk {
     /// Every key with its stage, in order of line and place.
     pub async fn keys(&self, now: Time) -> Result<Vec<KeyView>, ManageError> {
@@ -161,17 +168,26 @@ impl Desk {
             .db
             .write(async |tx| {
                 let rows = self.lock_keys(tx).await?;
+                let stolen = |row: &KeyRow| row.key.kid == kid && row.key.compromised_at.is_some();
+                if held && rows.iter().any(stolen) {
+                    return Ok(Held::Stolen);
+                }
                 let amended = self.amend(tx, &rows, kid, |row| row.key.held = held).await?;
                 if !amended {
-                    return Ok(false);
+                    return Ok(Held::Missing);
                 }
                 let event = Event::new(action, &self.actor, now);
                 audit::add(tx, &Event { kid: Some(kid), ..event }).await?;
-                Ok(true)
+                Ok(Held::Done)
             })
             .await?;
-        let missing = || ManageError::NotFound { kind: "keys", id: kid.to_owned() };
-        if found { Ok(()) } else { Err(missing()) }
+        match found {
+            Held::Done => Ok(()),
+            Held::Missing => Err(ManageError::NotFound { kind: "keys", id: kid.to_owned() }),
+            Held::Stolen => Err(ManageError::invalid(format!(
+                "{kid} is declared stolen, and never comes back into the JWKS"
+            ))),
+        }
     }
 
     /// Brings in a private key that another issuer signed with, so that its verifiers need not

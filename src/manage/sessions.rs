@@ -167,6 +167,9 @@ impl Desk {
         // The last access token of what has just ended by itself may be alive.
         let since = now - longest;
         let found = self.found(&meant, since, now).await?;
+        if found.sessions + found.codes == 0 {
+            self.must_be_there(&meant).await?;
+        }
         let mut ended = found;
         if !dry_run {
             let act = Act { since, forget: now + longest + MARGIN, found: found.sessions, now };
@@ -183,6 +186,22 @@ impl Desk {
             obeyed_within: (!dry_run).then_some(bound),
             accepted_without_asking_until: shown(now + longest),
         })
+    }
+
+    /// Refuses the name of a client or a session that nobody has: where nothing is found to end, a mistyped
+    /// name would read as if all was well.
+    async fn must_be_there(&self, meant: &Meant) -> Result<(), ManageError> {
+        if let Some(id) = meant.family
+            && families::get(&self.db, id).await?.is_none()
+        {
+            return Err(ManageError::NotFound { kind: "session", id: id.to_string() });
+        }
+        if let Some(id) = &meant.client
+            && !clients::load(&self.db).await?.iter().any(|client| client.id == *id)
+        {
+            return Err(ManageError::NotFound { kind: "client", id: id.to_string() });
+        }
+        Ok(())
     }
 
     /// What there is to end.

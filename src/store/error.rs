@@ -49,10 +49,13 @@ impl From<sqlx::Error> for StoreError {
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
                     Self::Corrupt(error.to_string())
                 }
+                // The pool goes on trying where nothing listens, so that it does not tell the two apart.
+                sqlx::Error::PoolTimedOut => Self::Unavailable(
+                    "nothing answers there, or every connection is in use".to_owned(),
+                ),
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
                 other => Self::Fault(other.to_string()),

@@ -33,7 +33,7 @@ pub mod versions;
 pub use db::{Db, Tx};
 pub use error::StoreError;
 pub use failpoint::Fault;
-pub use open::{Open, Pooler};
+pub use open::{Open, Pooler, check_url};
 use tracing::Span;
 
 /// Which databases a statement is for.

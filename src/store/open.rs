@@ -95,11 +95,22 @@ impl Turn {
     }
 }
 
+/// Whether a database can be opened by a URL, as far as the URL itself tells; what is wrong if not.
+pub fn check_url(url: &str, pooler: Pooler) -> Result<(), &'static str> {
+    if url.starts_with("sqlite:") { Ok(()) } else { parse(url, pooler).map(drop) }
+}
+
 /// How each connection is made.
 pub(super) fn options(url: &str, pooler: Pooler) -> Result<PgConnectOptions, StoreError> {
+    parse(url, pooler).map_err(|what| StoreError::Fault(what.to_owned()))
+}
+
+fn parse(url: &str, pooler: Pooler) -> Result<PgConnectOptions, &'static str> {
     // The parser's message may repeat the URL, and with it the password.
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Fault("database.url is not a Postgres URL".to_owned()))?;
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        "database.url is not a Postgres URL: postgres://user:password@host:port/database, with parameters \
+         that Postgres knows (sslmode=verify-full)"
+    })?;
     // PgBouncer refuses start-up parameters that it does not know.
     let options = options.application_name("jeton").extra_float_digits(None);
     Ok(match pooler {

@@ -10,9 +10,11 @@ pub use metrics::{Act, Held, InFlight, Measures, Metrics};
 pub use stderr::flush;
 pub use traces::{Traces, join, trace_id};
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -26,8 +28,18 @@ pub fn check_log(log: &Log) -> Result<(), String> {
     filter(log).map(drop)
 }
 
+/// What other libraries say and nobody shall read: a parameter of the database's URL that one does not
+/// know, with its value, which may be a password; and a line for every head that is no HTTP, at level error
+/// and without a word on where it came from, with which anybody could fill the log.
+const HUSHED: [&str; 2] = ["sqlx_postgres::options=off", "actix_http=off"];
+
 fn filter(log: &Log) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(&log.level).map_err(|error| format!("log.level: {error}; for example: info"))
+    let bad = |error: &dyn Display| format!("log.level: {error}; for example: info");
+    let mut filter = EnvFilter::try_new(&log.level).map_err(|error| bad(&error))?;
+    for hushed in HUSHED {
+        filter = filter.add_directive(hushed.parse().map_err(|error: ParseError| bad(&error))?);
+    }
+    Ok(filter)
 }
 
 /// Starts the log, and traces if they are collected. The last of them are sent when what this returns is

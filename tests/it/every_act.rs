@@ -152,50 +152,8 @@ impl World {
                  select {id}, v, {stamp}, 'token', '{token}', 0, {ends} from revocation_head"
             ),
         ];
-        let (took, taken) = tokio::sync::oneshot::channel();
-        let (url, is_postgres) = (self.database.direct.clone(), self.database.is_postgres());
-        let hold = move || {
-            if is_postgres {
-                in_postgres(&url, &act, after, took);
-            } else {
-                in_sqlite(&url, &act, after, took);
-            }
-        };
-        let holder = std::thread::spawn(hold);
-        taken.await.unwrap();
-        holder
+        self.database.hold(act.to_vec(), after).await
     }
-}
-
-type Took = tokio::sync::oneshot::Sender<()>;
-
-#[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
-fn in_postgres(url: &str, act: &[String], after: Duration, took: Took) {
-    let mut client = postgres::Client::connect(url, postgres::NoTls).unwrap();
-    let mut tx = client.transaction().unwrap();
-    for statement in act {
-        tx.batch_execute(statement).unwrap();
-    }
-    took.send(()).unwrap();
-    std::thread::sleep(after);
-    tx.commit().unwrap();
-}
-
-#[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
-fn in_sqlite(url: &str, act: &[String], after: Duration, took: Took) {
-    use sqlx::Connection;
-    let hold = async {
-        let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
-        let mut tx = connection.begin_with("begin immediate").await.unwrap();
-        for statement in act {
-            sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(&mut *tx).await.unwrap();
-        }
-        took.send(()).unwrap();
-        std::thread::sleep(after);
-        tx.commit().await.unwrap();
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(hold);
 }
 
 async fn refresh(at: &Replica, token: &str) -> Answer {

@@ -271,6 +271,9 @@ async fn an_operator_rotates_holds_and_releases_and_each_act_is_in_the_audit_tra
     desk.hold(&first, false, app.clock.now()).await.unwrap();
     app.beat().await;
     assert!(!kids(&app.get("/.well-known/jwks.json").await.body).contains(&first));
+    desk.compromise_key(&first, None, app.clock.now()).await.unwrap();
+    let stolen = desk.hold(&first, true, app.clock.now()).await.unwrap_err();
+    assert!(stolen.to_string().contains("never comes back"), "{stolen}");
     let nobody = desk.hold("nobody", true, app.clock.now()).await;
     assert!(matches!(nobody, Err(ManageError::NotFound { .. })), "{nobody:?}");
 

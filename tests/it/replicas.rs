@@ -64,6 +64,21 @@ async fn replicas_that_start_together_agree_on_keys_clients_and_documents() {
 }
 
 #[actix_web::test]
+async fn a_start_that_somebody_holds_up_goes_on_when_it_is_let() {
+    let database = TestDatabase::new();
+    // Somebody else makes the ledger of the schema, and takes longer than any transaction waits.
+    let ledger = "create table schema_steps (
+        number bigint primary key not null, applied_at bigint not null
+    )";
+    let holder = database.hold(vec![ledger.to_owned()], Duration::from_secs(12)).await;
+    let mut second = replica::spawn(&database, "second", &[]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(second.said().contains("the start waits for the database"), "{}", second.said());
+    second.ready().await;
+    tokio::task::spawn_blocking(move || holder.join().unwrap()).await.unwrap();
+}
+
+#[actix_web::test]
 async fn an_operators_act_is_obeyed_by_every_replica_within_two_seconds() {
     let database = TestDatabase::new();
     let one = replica::start(&database, "one", &[]).await;

@@ -224,6 +224,16 @@ async fn exactly_what_was_meant_is_ended_and_a_dry_run_ends_nothing() {
     }
     let ahead = Which { before: Some(at(201)), ..Which::default() };
     assert!(desk.revoke_sessions(&ahead, at(200), false).await.is_err(), "what is yet to begin");
+    // Nothing ends because nobody is called so: whoever mistyped it must not think that it is done.
+    for (which, named) in [
+        (at_client("nope"), "nope"),
+        (Which { family: Some(Uuid::nil()), ..Which::default() }, "00000000-0000"),
+    ] {
+        for dry_run in [true, false] {
+            let said = desk.revoke_sessions(&which, at(200), dry_run).await.unwrap_err();
+            assert!(said.to_string().contains(named), "{said}");
+        }
+    }
 }
 
 #[actix_web::test]

@@ -74,6 +74,15 @@ fn check_refuses_what_serve_would_refuse() {
     let elsewhere = [("JETON__DATABASE__URL", "postgres://db.example/d")];
     assert_eq!(run(&directory, &["check", "--ephemeral"], &elsewhere).status, Some(0));
     assert_eq!(run(&directory, &["check", "--dev"], &elsewhere).status, Some(78));
+    for url in ["postgres://u:hidden@127.0.0.1:notaport/n", "postgres://127.0.0.1/n?sslmode=zzz"] {
+        let named = [("JETON__ISSUER", "https://id.example.com"), ("JETON__DATABASE__URL", url)];
+        let done = run(&directory, &["check"], &named);
+        assert!(done.status == Some(78) && done.said.contains("database.url"), "{}", done.said);
+        assert!(!done.said.contains("hidden") && !done.out.contains("hidden"));
+        let served = jeton(&["serve"], &named);
+        let said = String::from_utf8_lossy(&served.stderr).into_owned();
+        assert!(served.status.code() == Some(78) && said.contains("database.url is"), "{said}");
+    }
     let log = [("JETON__ISSUER", "https://id.example.com"), ("JETON__LOG__LEVEL", "a=b=c")];
     let done = run(&directory, &["check"], &log);
     assert!(done.status == Some(78) && done.said.contains("log.level"), "{}", done.said);

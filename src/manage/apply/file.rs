@@ -71,6 +71,11 @@ impl ApplyFile {
         Ok(file)
     }
 
+    /// Whether nothing is described.
+    pub const fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.clients.is_empty() && self.users.is_empty()
+    }
+
     /// Reads the text of a file; relative paths in it start at `base`.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ManageError> {
         let tables: Tables = toml::from_str(text).map_err(|error| {

@@ -75,6 +75,12 @@ pub(super) fn issuer(
             format!("the database belongs to {owner}, and the configuration says {configured}"),
         )
         .remedy("set issuer back, or name another database"),
+        // Development names it after its listener.
+        None if !stored.is_dev => Finding::bad(
+            CHECK,
+            format!("the database belongs to {owner}, and the configuration names no issuer"),
+        )
+        .remedy(format!("set issuer = \"{owner}\"; without it no server starts")),
         _ => Finding::good(CHECK, format!("the database belongs to {owner}")),
     };
     (finding, Some(owner))

@@ -1,10 +1,14 @@
 //! A database for one test, gone afterwards.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jeton::store::{Db, Open, Pooler};
 use postgres::{Client, NoTls};
+use sqlx::Connection;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 /// A fresh database of the kind that this run is about.
 #[derive(Debug)]
@@ -121,6 +125,23 @@ impl TestDatabase {
         }
     }
 
+    /// Somebody else's transaction: it does this, and commits so much later. Returns once it has done it, and
+    /// holds what it changed; of an embedded database, all of it.
+    pub async fn hold(&self, act: Vec<String>, after: Duration) -> JoinHandle<()> {
+        let (took, taken) = oneshot::channel();
+        let (url, is_postgres) = (self.direct.clone(), self.is_postgres());
+        let hold = move || {
+            if is_postgres {
+                hold_postgres(&url, &act, after, took);
+            } else {
+                hold_sqlite(&url, &act, after, took);
+            }
+        };
+        let holder = std::thread::spawn(hold);
+        taken.await.unwrap();
+        holder
+    }
+
     /// Whether it is on Postgres.
     pub fn is_postgres(&self) -> bool {
         self.server.is_some()
@@ -220,4 +241,33 @@ fn in_sqlite(url: String, sql: String) -> Vec<String> {
     })
     .join()
     .unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
+fn hold_postgres(url: &str, act: &[String], after: Duration, took: oneshot::Sender<()>) {
+    let mut client = Client::connect(url, NoTls).unwrap();
+    let mut tx = client.transaction().unwrap();
+    for statement in act {
+        tx.batch_execute(statement).unwrap();
+    }
+    took.send(()).unwrap();
+    std::thread::sleep(after);
+    tx.commit().unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
+fn hold_sqlite(url: &str, act: &[String], after: Duration, took: oneshot::Sender<()>) {
+    let hold = async {
+        let mut connection =
+            sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+        let mut tx = connection.begin_with("begin immediate").await.unwrap();
+        for statement in act {
+            sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(&mut *tx).await.unwrap();
+        }
+        took.send(()).unwrap();
+        std::thread::sleep(after);
+        tx.commit().await.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(hold);
 }
