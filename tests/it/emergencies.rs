@@ -186,6 +186,9 @@ async fn three_replicas_under_load_live_through_every_emergency() {
     assert!(counts["active"] > 100 && counts["inactive"] > 10, "{counts:?}");
     let file = std::fs::read_to_string(database.directory.path().join("root-secrets")).unwrap();
     assert!(!file.lines().any(|line| line.starts_with("1 ")), "the stolen secret is out of it");
+    // Whoever is not sure declares it again, and is not told that the file still holds it.
+    let again = operator.does(&["secrets", "compromise", "1"]).await;
+    assert!(texts(&again["keys"]["compromised"]).is_empty(), "{again}");
     // A replica that starts now, with the file as it is, opens everything that counts.
     let fresh = replica::start(&database, "d", &[]).await;
     fresh.token().await;

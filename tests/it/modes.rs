@@ -198,4 +198,11 @@ fn a_generated_secret_is_written_once_to_a_new_file_that_only_its_owner_reads() 
     assert_eq!(line["client_id"], "made");
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(database.sql("select hint from client_secrets").len(), 1);
+
+    // A write that broke off leaves an empty file; it does not delete what was made.
+    std::fs::write(file, "# nothing\n").unwrap();
+    let pruned = jeton(&["apply", "-f", file, "--prune"], &environment);
+    assert_eq!(pruned.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&pruned.stderr).contains("describes nothing"), "{pruned:?}");
+    assert_eq!(database.sql("select id from clients").len(), 1);
 }

@@ -106,6 +106,8 @@ async fn what_a_stolen_root_secret_vouches_for_counts_for_nothing() {
     app.beat().await;
     let desk = &app.running.desk;
     let now = app.clock.now();
+    let mistyped = desk.compromise_secret(SecretId(99), now, false).await.unwrap_err();
+    assert!(mistyped.to_string().contains("99"), "{mistyped}");
     let view = desk.compromise_secret(SecretId(1), now, false).await.unwrap();
     assert_eq!(view.keys.compromised.len(), 2, "both were sealed under it once");
     assert!(view.clients_without_secret.contains(&"poster".to_owned()), "it never called");
