@@ -144,9 +144,11 @@ async fn under_strict_by_a_clock_that_runs_at_most_one_gets_it_and_whoever_comes
             assert!(won.clone().count() <= 1, "{many}, {plan:?}");
             assert!(won.clone().all(|answer| successor(answer) == live));
             let refused = answers.iter().filter(|answer| !is_put_off(answer));
-            assert!(refused.clone().count() > won.clone().count(), "{many}, {plan:?}");
+            let is_over = refused.clone().count() > won.clone().count();
+            // Of two, one may meet a disk that hangs; of more, not all.
+            assert!(is_over || many == 2, "{many}, {plan:?}");
             let row = one.family(family).await;
-            assert!(row.family.revoked_at.is_some(), "{many}, {plan:?}");
+            assert_eq!(row.family.revoked_at.is_some(), is_over, "{many}, {plan:?}");
             assert_eq!(row.family.generation, 1);
             // Without anything that overlaps the same token is a used one.
             assert_eq!(judged(&servers[1], "strict", &token).await.error(), invalid_grant());
