@@ -341,7 +341,7 @@ fn service(
         },
         clock: clock.clone(),
         db: desk.db.clone(),
-        rotator: Arc::new(Rotator::new(settings.refresh_batching)),
+        rotator: Arc::new(Rotator::new(settings.refresh_batching, &desk.db)),
         // Less than half of those who may be in the pool or wait for it.
         signing_in: Crowd::new(4 * hashing.parallel()),
         hashing,

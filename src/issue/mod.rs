@@ -21,6 +21,7 @@ mod revoke;
 mod rotation;
 mod rotator;
 mod sign_in;
+mod to_its_end;
 mod token;
 
 pub use access_token::AccessToken;

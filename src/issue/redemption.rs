@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 
 use serde_json::json;
-use tokio::task::spawn_local;
 use tracing::Instrument;
 
 use super::ending::Ending;
+use super::to_its_end::to_its_end;
 use super::{Service, away};
 use crate::domain::revocation::MARGIN;
 use crate::domain::session::End;
@@ -144,14 +144,14 @@ async fn person_gone(of: &Redemption<'_>, stored: &Stored) -> Refusal {
 
 /// A code was presented twice, by its own client and with the verifier: one of the two is a thief, and
 /// nobody can say which. So what the first one began ends (RFC 6749 §4.1.2). It is committed although
-/// the answer is an error, and a third time changes nothing more. It is a task of its own, because a
-/// caller that hangs up drops the request, and must not keep the family alive by that.
+/// the answer is an error, and a third time changes nothing more. A caller that
+/// hangs up does not keep the family alive by that.
 pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
     let Some(family) = code.family else { return Reason::CodeUsed.into() };
     let (tools, longest_token) = (of.service.tools(), of.service.longest_token());
     let (client, subject, now) = (code.client.clone(), code.subject, of.now);
     let request_id = of.request_id;
-    let ending = spawn_local(
+    let ending = to_its_end(
         async move {
             let event = Event {
                 reason: Some(Reason::CodeUsed),
@@ -166,8 +166,7 @@ pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
         .in_current_span(),
     );
     match ending.await {
-        Ok(Ok(_)) => Reason::CodeUsed.into(),
-        Ok(Err(error)) => away(&error),
-        Err(_) => Reason::DatabaseUnavailable.into(),
+        Ok(_) => Reason::CodeUsed.into(),
+        Err(error) => away(&error),
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::access_token::{Grant, Session, usual_resource, usual_scopes};
 use super::rotation::{Ask, Rotation};
+use super::to_its_end::to_its_end;
 use super::{AccessToken, Caller, Service, TokenRequest, away};
 use crate::domain::decision::Refreshed;
 use crate::domain::family::Move;
@@ -183,14 +184,11 @@ impl Service {
         narrowed.of(&family, registered).map(drop)
     }
 
-    /// Carries a rotation out to its end, even if the client hangs up meanwhile: half of one is what
-    /// a client cannot recover from.
+    /// Carries a rotation out to its end, even if the client hangs up meanwhile.
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
         let tools = self.tools();
-        // Boxed, since tokio aligns its tasks so that a large one makes the allocator tidy up first.
-        let rotation = Box::pin(async move { tools.rotate(&ask).await }.in_current_span());
-        let rotation = tokio::task::spawn_local(rotation);
-        Ok(rotation.await.unwrap_or(Err(Reason::DatabaseUnavailable))?)
+        let rotation = async move { tools.rotate(&ask).await };
+        Ok(to_its_end(rotation.in_current_span()).await?)
     }
 
     /// The live token of the family and a fresh access token.

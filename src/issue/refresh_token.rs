@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ending::Ending;
 use super::rotation::Tools;
+use super::to_its_end::to_its_end;
 use super::{Caller, Service, away};
 use crate::domain::decision::Refreshed;
 use crate::domain::session::End;
@@ -117,7 +118,7 @@ impl Service {
         let (tools, longest_token) = (self.tools(), self.longest_token());
         let (client, request_id, now) = (client.id.clone(), caller.request_id, self.clock.now());
         // A page that is left says good-bye and hangs up: the end must come all the same.
-        let ending = tokio::task::spawn_local(
+        let ending = to_its_end(
             async move {
                 let event = Event {
                     client: Some(&client),
@@ -130,8 +131,7 @@ impl Service {
             }
             .in_current_span(),
         );
-        let ended = ending.await.map_err(|_| Reason::DatabaseUnavailable)?;
-        let ended = ended.map_err(|error| away(&error))?;
+        let ended = ending.await.map_err(|error| away(&error))?;
         decision.verdict = Some(if ended {
             Verdict::Revoked
         } else {

@@ -16,9 +16,9 @@ use crate::domain::token::birth_of;
 use crate::domain::{ClientId, Family, Reason, RefreshRetry, RequestId, Time};
 use crate::mirror::Mirror;
 use crate::secret::RefreshToken;
+use crate::store::advance::{self, Advance};
 use crate::store::audit::{self, Action, Event};
-use crate::store::families::{self, Advance};
-use crate::store::{Db, StoreError, instance};
+use crate::store::{Db, StoreError, families, instance};
 
 /// A race with others can be lost so often: each time the family has moved on, and after two steps
 /// the token is reused.
@@ -174,10 +174,10 @@ impl Tools {
         let (id, client) = (ask.token.family, ask.client.clone());
         let step = Advance { id, from: next.from, to, now, attempt, client, key_thumbprint: None };
         if next.how != How::Healed {
-            return self.rotator.advance(&self.db, step).await;
+            return self.rotator.advance(step).await;
         }
         let healed = self.db.write(async |tx| {
-            let Some(family) = families::advance_in(tx, &step).await? else { return Ok(None) };
+            let Some(family) = advance::within(tx, &step).await? else { return Ok(None) };
             let detail = json!({
                 "family": id, "subject": family.subject, "found": next.from, "now": to,
             });

@@ -5,6 +5,7 @@
 //! with them into one statement. Who comes alone goes alone, and waits for nobody.
 
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::domain::{ClientId, Family};
-use crate::store::families::{self, Advance};
-use crate::store::{Db, StoreError};
+use crate::store::advance::{self, Advance};
+use crate::store::{Db, Lane, StoreError};
 
-/// So many groups are under way at once on Postgres: while one waits for the disk, the next is put
-/// together and computed.
+/// So many groups are under way at once where Postgres' connections are not set aside: while one waits
+/// for the disk, the next is put together and computed.
 const GROUPS: usize = 2;
 
 /// So many may wait; beyond that callers are told to come again.
@@ -41,6 +42,19 @@ type Waiting = (Advance, oneshot::Sender<Outcome>);
 #[derive(Debug)]
 pub struct Rotator {
     batching: bool,
+    db: Db,
+    gatherings: Vec<Arc<Gathering>>,
+}
+
+/// Where those are put together whose requests one thread has, or all threads where there are no lanes.
+/// A thread of its own gathering is never woken late, by another one that has work of its own: it sends
+/// the group, and it is what the answer wakes.
+#[derive(Debug)]
+struct Gathering {
+    db: Db,
+    lane: Option<Lane>,
+    /// So many groups are under way at most.
+    most: usize,
     queue: Mutex<Queue>,
 }
 
@@ -53,7 +67,7 @@ struct Queue {
 
 /// The right to take one group after the other.
 struct Turn {
-    rotator: Arc<Rotator>,
+    gathering: Arc<Gathering>,
     is_over: bool,
 }
 
@@ -61,46 +75,65 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // Its thread came to its end half-way: whoever comes next has the turn.
         if !self.is_over {
-            self.rotator.queue().groups -= 1;
+            self.gathering.queue().groups -= 1;
         }
     }
 }
 
+/// The number of this thread, among those that refreshes came to.
+fn thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
+
 impl Rotator {
     /// One that puts refreshes together, or lets each go alone.
-    pub fn new(batching: bool) -> Self {
-        Self { batching, queue: Mutex::default() }
+    pub fn new(batching: bool, db: &Db) -> Self {
+        let gathering = |lane, most| {
+            Arc::new(Gathering { db: db.clone(), lane, most, queue: Mutex::default() })
+        };
+        let mut gatherings: Vec<_> =
+            db.lanes().into_iter().map(|lane| gathering(Some(lane), 1)).collect();
+        if gatherings.is_empty() {
+            // SQLite has one writer: a second group could only wait for the first, and not grow meanwhile.
+            gatherings.push(gathering(None, if db.is_postgres() { GROUPS } else { 1 }));
+        }
+        Self { batching, db: db.clone(), gatherings }
     }
 
-    /// Takes a step, as [`families::advance`] does: alone, or together with others. It returns once
-    /// the step is durable.
-    pub(super) async fn advance(self: &Arc<Self>, db: &Db, step: Advance) -> Outcome {
-        if !self.batching {
-            return Box::pin(families::advance(db, &step)).await;
-        }
+    /// Takes a step, as [`advance::alone`] does: alone, or together with others. It returns once the step
+    /// is durable.
+    pub(super) async fn advance(&self, step: Advance) -> Outcome {
+        let gathering = self.gatherings.get(thread() % self.gatherings.len());
+        let Some(gathering) = gathering.filter(|_| self.batching) else {
+            return Box::pin(advance::alone(&self.db, &step)).await;
+        };
         let (done, outcome) = oneshot::channel();
-        if let Some(turn) = self.wait(db, (step, done))? {
-            spawn_local(turn.run(db.clone()));
+        if let Some(turn) = gathering.wait((step, done))? {
+            spawn_local(turn.run());
         }
         // Were the other end gone, nobody could say how far it had come.
         let outcome = outcome.instrument(tracing::trace_span!("rotate"));
         outcome.await.unwrap_or(Err(StoreError::Unknown))
     }
+}
 
+impl Gathering {
     /// Puts somebody among those who wait. Whoever finds nobody at work gets the turn.
-    fn wait(self: &Arc<Self>, db: &Db, one: Waiting) -> Result<Option<Turn>, StoreError> {
-        // SQLite has one writer: a second group could only wait for the first, and not grow meanwhile.
-        let most = if db.is_postgres() { GROUPS } else { 1 };
+    fn wait(self: &Arc<Self>, one: Waiting) -> Result<Option<Turn>, StoreError> {
         let mut queue = self.queue();
         if queue.waiting.len() >= WAITING {
             return Err(StoreError::Contended);
         }
         queue.waiting.push(one);
-        if queue.groups >= most {
+        if queue.groups >= self.most {
             return Ok(None);
         }
         queue.groups += 1;
-        Ok(Some(Turn { rotator: Arc::clone(self), is_over: false }))
+        Ok(Some(Turn { gathering: Arc::clone(self), is_over: false }))
     }
 
     /// Lets those get to the queue first whose requests have come: the fewer groups, the less each of them
@@ -123,16 +156,76 @@ impl Rotator {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes the steps of as many families in one commit. If that fails each goes alone: what is wrong
+    /// with one must not be wrong with all.
+    async fn take(&self, group: Vec<Waiting>) {
+        let (steps, callers): (Vec<_>, Vec<_>) = match <[Waiting; 1]>::try_from(group) {
+            Ok([one]) => return self.alone(one).await,
+            Err(group) => group.into_iter().unzip(),
+        };
+        match self.together(&steps).await {
+            Ok(outcomes) => {
+                for (outcome, caller) in outcomes.into_iter().zip(callers) {
+                    // A caller that has gone away does not take its step back.
+                    let _ = caller.send(outcome);
+                }
+            }
+            // It happened, or it did not; or there is no database now, for one as little as for all.
+            Err(StoreError::Unknown | StoreError::Unavailable(_)) => {
+                for caller in callers {
+                    let _ = caller.send(Err(StoreError::Unknown));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, refreshes = steps.len(), "refreshes could not go together");
+                let alone = steps.iter().zip(callers).map(async |(step, caller)| {
+                    let _ = caller.send(advance::alone(&self.db, step).await);
+                });
+                futures_util::future::join_all(alone).await;
+            }
+        }
+    }
+
+    /// Takes steps together. Nobody waits for a row of somebody else's that is held.
+    async fn together(&self, steps: &[Advance]) -> Result<Vec<Outcome>, StoreError> {
+        if let Some(lane) = &self.lane {
+            match advance::together_on(lane, steps).await {
+                Err(StoreError::Contended) => {}
+                outcomes => return outcomes,
+            }
+        }
+        advance::together(&self.db, steps).await
+    }
+
+    /// Takes one step. It waits for a row that somebody else holds, which a group does not, and nobody
+    /// behind it is to wait for that row as well: after a while it goes on by itself.
+    async fn alone(&self, (step, done): Waiting) {
+        if let Some(lane) = &self.lane {
+            match advance::alone_on(lane, &step).await {
+                Err(StoreError::Contended) => {}
+                outcome => {
+                    let _ = done.send(outcome);
+                    return;
+                }
+            }
+        }
+        let db = self.db.clone();
+        let taken = spawn_local(async move {
+            let _ = done.send(advance::alone(&db, &step).await);
+        });
+        let _ = timeout(HELD_UP, taken).await;
+    }
 }
 
 impl Turn {
     /// Takes groups until nobody waits.
-    async fn run(mut self, db: Db) {
+    async fn run(mut self) {
         loop {
-            self.rotator.gather().await;
+            self.gathering.gather().await;
             let Some(group) = self.next() else { return };
             let (first, again) = one_of_each(group);
-            take(&db, first).await;
+            self.gathering.take(first).await;
             // Most likely the family has moved on, and what these callers get is the successor. They
             // look for themselves: nobody else's refresh waits while one token comes a thousand times.
             for (_, done) in again {
@@ -144,7 +237,7 @@ impl Turn {
     /// Those who wait, or as many of them as go together. If there is nobody the turn is over in the
     /// same moment: whoever comes then finds that nobody is at work.
     fn next(&mut self) -> Option<Vec<Waiting>> {
-        let mut queue = self.rotator.queue();
+        let mut queue = self.gathering.queue();
         if queue.waiting.is_empty() {
             queue.groups -= 1;
             drop(queue);
@@ -171,44 +264,4 @@ fn one_of_each(mut all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
         if same { again.push(one) } else { first.push(one) }
     }
     (first, again)
-}
-
-/// Takes one step. It waits for a row that somebody else holds, which a group does not, and nobody
-/// behind it is to wait for that row as well: after a while it goes on by itself.
-async fn alone(db: &Db, (step, done): Waiting) {
-    let db = db.clone();
-    let taken = spawn_local(async move {
-        let _ = done.send(families::advance(&db, &step).await);
-    });
-    let _ = timeout(HELD_UP, taken).await;
-}
-
-/// Takes the steps of as many families in one commit. If that fails each goes alone: what is wrong
-/// with one must not be wrong with all.
-async fn take(db: &Db, group: Vec<Waiting>) {
-    let (steps, callers): (Vec<_>, Vec<_>) = match <[Waiting; 1]>::try_from(group) {
-        Ok([one]) => return alone(db, one).await,
-        Err(group) => group.into_iter().unzip(),
-    };
-    match families::advance_many(db, &steps).await {
-        Ok(outcomes) => {
-            for (outcome, caller) in outcomes.into_iter().zip(callers) {
-                // A caller that has gone away does not take its step back.
-                let _ = caller.send(outcome);
-            }
-        }
-        // It happened, or it did not; or there is no database now, for one as little as for all.
-        Err(StoreError::Unknown | StoreError::Unavailable(_)) => {
-            for caller in callers {
-                let _ = caller.send(Err(StoreError::Unknown));
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, refreshes = steps.len(), "refreshes could not go together");
-            let alone = steps.iter().zip(callers).map(async |(step, caller)| {
-                let _ = caller.send(families::advance(db, step).await);
-            });
-            futures_util::future::join_all(alone).await;
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! can land on SQLite's read-only pool, forget its commit, or be retried by hand.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction};
@@ -13,13 +14,14 @@ use tracing::Instrument;
 use super::arg::{Arg, Row, bound};
 use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
+use super::lane::{Lane, Rests};
 use super::open::{self, Open, Pooler, Turn};
 use super::{On, Statement, native};
 use crate::telemetry::{Act, Measures};
 
 /// Longest wait for one act on the database, connection included. A caller is better served by a
 /// 503 now than by an answer that its own timeout cuts off.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest wait for an act that an operator started and waits for.
 pub const LONG: Duration = Duration::from_secs(600);
@@ -28,7 +30,7 @@ pub const LONG: Duration = Duration::from_secs(600);
 const RETRIES: u64 = 12;
 
 /// The databases' names in traces.
-const POSTGRES: &str = "postgresql";
+pub(super) const POSTGRES: &str = "postgresql";
 const SQLITE: &str = "sqlite";
 
 /// A statement that is an act by itself is not tried again after so long: it may have waited for a
@@ -45,7 +47,7 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 enum Pool {
-    Postgres { pool: PgPool, pooler: Pooler, turn: Turn },
+    Postgres { pool: PgPool, lanes: Arc<[PgPool]>, pooler: Pooler, turn: Turn },
     Sqlite { readers: SqlitePool, writer: SqlitePool },
 }
 
@@ -69,8 +71,8 @@ impl Db {
             }
             None => {
                 let turn = Turn::default();
-                let pool = open::postgres(open, turn.clone())?;
-                Pool::Postgres { pool, pooler: open.pooler, turn }
+                let (pool, lanes) = open::postgres(open, &turn)?;
+                Pool::Postgres { pool, lanes: lanes.into(), pooler: open.pooler, turn }
             }
         };
         Ok(Self { pool, failpoints: Failpoints::new(), measures: Measures::none() })
@@ -95,10 +97,35 @@ impl Db {
         }
     }
 
+    /// The connections that are set aside for single threads; none on SQLite, behind a pooler in transaction
+    /// mode, or where there are few of them.
+    pub fn lanes(&self) -> Vec<Lane> {
+        let Pool::Postgres { lanes, .. } = &self.pool else { return Vec::new() };
+        let lane = |pool: &PgPool| Lane {
+            pool: pool.clone(),
+            failpoints: self.failpoints.clone(),
+            measures: self.measures.clone(),
+            rests: Rests::default(),
+        };
+        lanes.iter().map(lane).collect()
+    }
+
+    /// Every pool of connections to Postgres.
+    fn pools(&self) -> impl Iterator<Item = &PgPool> {
+        let (pool, lanes) = match &self.pool {
+            Pool::Postgres { pool, lanes, .. } => (Some(pool), &lanes[..]),
+            Pool::Sqlite { .. } => (None, &[][..]),
+        };
+        pool.into_iter().chain(lanes)
+    }
+
     /// Opens further connections by another URL; those that are open are replaced when they are next wanted.
     pub fn reconnect(&self, url: &str) -> Result<(), StoreError> {
-        if let Pool::Postgres { pool, pooler, turn } = &self.pool {
-            pool.set_connect_options(open::options(url, *pooler)?);
+        if let Pool::Postgres { pooler, turn, .. } = &self.pool {
+            let options = open::options(url, *pooler)?;
+            for pool in self.pools() {
+                pool.set_connect_options(options.clone());
+            }
             turn.happens();
         }
         Ok(())
@@ -116,7 +143,9 @@ impl Db {
     /// Connections open and idle, for the metric.
     pub fn connections(&self) -> (u32, usize) {
         match &self.pool {
-            Pool::Postgres { pool, .. } => (pool.size(), pool.num_idle()),
+            Pool::Postgres { .. } => self
+                .pools()
+                .fold((0, 0), |(open, idle), pool| (open + pool.size(), idle + pool.num_idle())),
             Pool::Sqlite { readers, writer } => {
                 (readers.size() + writer.size(), readers.num_idle() + writer.num_idle())
             }
@@ -126,7 +155,11 @@ impl Db {
     /// Closes every connection.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Postgres { pool, .. } => pool.close().await,
+            Pool::Postgres { .. } => {
+                for pool in self.pools() {
+                    pool.close().await;
+                }
+            }
             Pool::Sqlite { readers, writer } => {
                 readers.close().await;
                 writer.close().await;
@@ -402,7 +435,7 @@ impl Tx {
 }
 
 /// One try at an act has ended; counts it if it failed.
-fn ended<T>(begun: &Act<'_>, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+pub(super) fn ended<T>(begun: &Act<'_>, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
     if let Err(error) = &outcome {
         begun.failed(error.class());
     }
@@ -417,7 +450,7 @@ async fn pause(attempt: u64) {
 
 /// Every act comes through here, and is boxed at once: it is worth a hundred allocations, and whatever may
 /// come to wait for the database would have 3 kB of room for each place where it does.
-fn within<T>(
+pub(super) fn within<T>(
     patience: Duration,
     act: impl Future<Output = Result<T, StoreError>>,
 ) -> impl Future<Output = Result<T, StoreError>> {

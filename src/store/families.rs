@@ -1,19 +1,14 @@
-//! Rows of refresh-token families: one for each authorization, changed in place.
+//! Rows of refresh-token families: one for each authorization, changed in place; how they advance is next
+//! door.
 
-use std::collections::HashMap;
-
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::arg::{Arg, args};
+use super::arg::args;
 use super::value::{column, corrupt};
 use super::{Db, StoreError, Tx, statements};
 use crate::domain::time::{from_micros, to_micros};
 use crate::domain::{ClientId, Family, Reason, ResourceId, Scopes, Time};
 
-// Where a row is changed it is found by its id, and whether it is as presumed is `(…) is true`. To the
-// planner that is one opaque condition. Left to itself, on a table that it has not counted lately, it
-// looks for all rows of the client and reads each of them, for every step of a group.
 statements! {
     FAMILY_ADD on Both =
         "insert into families
@@ -25,46 +20,6 @@ statements! {
                 authenticated_at, idle, ends_at, suspended_at, revoked_at, ended_by,
                 key_thumbprint, user_agent, network
          from families where id = $1";
-    FAMILY_ADVANCE on Both =
-        "update families set generation = $3, rotated_at = $4, attempt = $5
-         where id = $1 and (
-               generation = $2 and client_id = $6
-               and (key_thumbprint is null or key_thumbprint = $7)
-               and revoked_at is null and suspended_at is null
-               and ends_at > $4 and rotated_at + idle > $4) is true
-         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
-                   key_thumbprint";
-    FAMILIES_ADVANCE_POSTGRES on Postgres =
-        "with free as materialized (
-             select families.ctid as place, step.up_to, step.at, step.mark
-             from unnest(cast($1 as uuid[]), cast($2 as bigint[]), cast($3 as bigint[]),
-                         cast($4 as bigint[]), cast($5 as bigint[]), cast($6 as text[]),
-                         cast($7 as text[])) as step (id, up_from, up_to, at, mark, client, key)
-             join families on families.id = step.id
-             where (
-                 generation = step.up_from and client_id = step.client
-                 and (key_thumbprint is null or key_thumbprint = step.key)
-                 and revoked_at is null and suspended_at is null
-                 and ends_at > step.at and rotated_at + idle > step.at) is true
-             for update of families skip locked)
-         update families set generation = free.up_to, rotated_at = free.at, attempt = free.mark
-         from free
-         where families.ctid = free.place
-         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
-                   key_thumbprint";
-    FAMILIES_ADVANCE_SQLITE on Sqlite =
-        "update families set generation = step.up_to, rotated_at = step.at, attempt = step.mark
-         from (select unhex(value ->> 0) as id, value ->> 1 as up_from, value ->> 2 as up_to,
-                      value ->> 3 as at, value ->> 4 as mark, value ->> 5 as client,
-                      value ->> 6 as key
-               from json_each($1)) as step
-         where families.id = step.id and (
-               generation = step.up_from and client_id = step.client
-               and (key_thumbprint is null or key_thumbprint = step.key)
-               and revoked_at is null and suspended_at is null
-               and ends_at > step.at and rotated_at + idle > step.at) is true
-         returning attempt, subject, resources, scopes, authenticated_at, idle, ends_at,
-                   key_thumbprint";
     FAMILY_END on Both =
         "update families set revoked_at = $2, ended_by = $3, attempt = $4, ends_at = $2
          where id = $1 and revoked_at is null and ends_at > $2";
@@ -92,25 +47,6 @@ pub struct Stored {
     pub user_agent: Option<String>,
     /// Where it came from, cut to a /24 or a /48.
     pub network: Option<String>,
-}
-
-/// One step of a family: from the generation that it is presumed to have to the next.
-#[derive(Debug, Clone)]
-pub struct Advance {
-    /// Which family.
-    pub id: Uuid,
-    /// The generation that its row is presumed to have.
-    pub from: u32,
-    /// The generation that it gets.
-    pub to: u32,
-    /// When.
-    pub now: Time,
-    /// Random: by it we recognise our own success if the answer is lost.
-    pub attempt: i64,
-    /// The client that must be its own.
-    pub client: ClientId,
-    /// The key that was proven.
-    pub key_thumbprint: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -160,12 +96,12 @@ impl TryFrom<Row> for Stored {
     }
 }
 
-fn resources_of(text: &str, id: Uuid) -> Result<Vec<ResourceId>, StoreError> {
+pub(super) fn resources_of(text: &str, id: Uuid) -> Result<Vec<ResourceId>, StoreError> {
     let resources = text.split(' ').filter(|text| !text.is_empty());
     column(resources.map(ResourceId::parse).collect(), TABLE, id, "resources")
 }
 
-fn scopes_of(text: &str, id: Uuid) -> Result<Scopes, StoreError> {
+pub(super) fn scopes_of(text: &str, id: Uuid) -> Result<Scopes, StoreError> {
     let scopes = if text.is_empty() { Ok(Scopes::default()) } else { Scopes::parse(text) };
     column(scopes, TABLE, id, "scopes")
 }
@@ -197,98 +133,6 @@ pub async fn add(tx: &mut Tx, stored: &Stored) -> Result<(), StoreError> {
 /// A family as it is now.
 pub async fn get(db: &Db, id: Uuid) -> Result<Option<Stored>, StoreError> {
     db.one::<Row>(&FAMILY, args![id]).await?.map(TryInto::try_into).transpose()
-}
-
-/// What comes back of a family whose row was changed: the mark of the step that did it, and what the
-/// step does not know.
-type Taken = (i64, Uuid, String, String, i64, i64, i64, Option<String>);
-
-/// Takes a step, if the row is as presumed, the client and the key are right, and it is alive; says
-/// nothing if not, and then nothing was changed. Of many who take the same step one succeeds.
-pub async fn advance(db: &Db, step: &Advance) -> Result<Option<Family>, StoreError> {
-    let taken = db.write_alone(&FAMILY_ADVANCE, &step.args()).await?.pop();
-    taken.map_or(Ok(None), |taken| step.family(taken))
-}
-
-/// The same, as a part of an act that writes more than this.
-pub async fn advance_in(tx: &mut Tx, step: &Advance) -> Result<Option<Family>, StoreError> {
-    let taken = tx.one(&FAMILY_ADVANCE, &step.args()).await?;
-    taken.map_or(Ok(None), |taken| step.family(taken))
-}
-
-/// What became of one step of several.
-type Outcome = Result<Option<Family>, StoreError>;
-
-/// Takes many steps in one commit, and says what became of each: it is taken or not as if it came
-/// alone, but for one whose row somebody else holds at the moment: that is not taken, because all the
-/// others would wait with it. A row that cannot be read is its own caller's error and nobody else's.
-pub async fn advance_many(db: &Db, steps: &[Advance]) -> Result<Vec<Outcome>, StoreError> {
-    let taken: Vec<Taken> = if db.is_postgres() {
-        let ids: Vec<_> = steps.iter().map(|step| step.id).collect();
-        let ints = |of: fn(&Advance) -> i64| steps.iter().map(of).collect::<Vec<_>>();
-        let (from, to) = (ints(|step| step.from.into()), ints(|step| step.to.into()));
-        let (at, mark) = (ints(|step| step.now.micros()), ints(|step| step.attempt));
-        let clients: Vec<_> = steps.iter().map(|step| Some(step.client.as_str())).collect();
-        let keys: Vec<_> = steps.iter().map(|step| step.key_thumbprint.as_deref()).collect();
-        let args = args![&ids[..], &from[..], &to[..], &at[..], &mark[..], &clients[..], &keys[..]];
-        db.write_alone(&FAMILIES_ADVANCE_POSTGRES, args).await?
-    } else {
-        let all: Value = steps.iter().map(Advance::json).collect();
-        db.write_alone(&FAMILIES_ADVANCE_SQLITE, args![&all]).await?
-    };
-    // By its mark each step finds its own: by the family it could be another caller's.
-    let mut taken: HashMap<_, _> = taken.into_iter().map(|taken| (taken.0, taken)).collect();
-    let outcome =
-        |step: &Advance| taken.remove(&step.attempt).map_or(Ok(None), |taken| step.family(taken));
-    Ok(steps.iter().map(outcome).collect())
-}
-
-impl Advance {
-    /// The family after this step.
-    fn family(&self, taken: Taken) -> Outcome {
-        let (_, subject, resources, scopes, authenticated_at, idle, ends_at, key_thumbprint) =
-            taken;
-        Ok(Some(Family {
-            id: self.id,
-            generation: self.to,
-            rotated_at: self.now,
-            attempt: self.attempt,
-            client: self.client.clone(),
-            subject,
-            resources: resources_of(&resources, self.id)?,
-            scopes: scopes_of(&scopes, self.id)?,
-            authenticated_at: Time::from_micros(authenticated_at),
-            idle: from_micros(idle),
-            ends_at: Time::from_micros(ends_at),
-            suspended_at: None,
-            revoked_at: None,
-            key_thumbprint,
-        }))
-    }
-
-    fn json(&self) -> Value {
-        json!([
-            self.id.simple().to_string(),
-            self.from,
-            self.to,
-            self.now.micros(),
-            self.attempt,
-            self.client.as_str(),
-            self.key_thumbprint,
-        ])
-    }
-
-    fn args(&self) -> [Arg<'_>; 7] {
-        [
-            self.id.into(),
-            i64::from(self.from).into(),
-            i64::from(self.to).into(),
-            self.now.micros().into(),
-            self.attempt.into(),
-            self.client.as_str().into(),
-            self.key_thumbprint.as_deref().into(),
-        ]
-    }
 }
 
 /// Takes a family back for good, and lets its row go in time; false if it is over already.

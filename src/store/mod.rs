@@ -5,6 +5,7 @@
 //! databases. Functions take a [`Db`] to read and a [`Tx`] to write; rows become domain values
 //! here, and a row that cannot be is named, never guessed at.
 
+pub mod advance;
 pub mod applied;
 mod arg;
 pub mod audit;
@@ -17,6 +18,7 @@ mod failpoint;
 pub mod families;
 pub mod instance;
 pub mod keys;
+mod lane;
 pub mod migrate;
 pub mod native;
 mod open;
@@ -33,6 +35,7 @@ pub mod versions;
 pub use db::{Db, Tx};
 pub use error::StoreError;
 pub use failpoint::Fault;
+pub use lane::Lane;
 pub use open::{Open, Pooler, check_url};
 use tracing::Span;
 
@@ -87,6 +90,7 @@ use statements;
 /// Every statement of the store.
 pub fn all_statements() -> impl Iterator<Item = &'static Statement> {
     [
+        advance::STATEMENTS,
         applied::STATEMENTS,
         audit::STATEMENTS,
         clients::STATEMENTS,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -37,6 +38,15 @@ const LIMITS: &str = "select set_config('lock_timeout', '1500ms', false),
                              set_config('statement_timeout', '4500ms', false),
                              set_config('enable_seqscan', 'off', false),
                              set_config('jit', 'off', false)";
+
+/// What a lane's connection is told besides: there nothing waits for a row that somebody holds for long.
+const LANE_LIMITS: &str = "select set_config('lock_timeout', '20ms', false)";
+
+/// Longest wait for a lane's connection, which nobody else uses: so long it may take to make it.
+const HASTE: Duration = Duration::from_millis(500);
+
+/// So many connections there must be for each that is set aside: whatever else is done needs some.
+const FOR_EACH_LANE: u32 = 4;
 
 /// What stands between us and Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,22 +129,42 @@ fn parse(url: &str, pooler: Pooler) -> Result<PgConnectOptions, &'static str> {
     })
 }
 
-/// Opens a pool; nothing is contacted yet. A connection that was made before the turn is closed when it is
-/// next wanted, between two acts, and another one is made in its place.
-pub(super) fn postgres(open: &Open<'_>, turn: Turn) -> Result<PgPool, StoreError> {
+/// Opens the pool, and the lanes, which are a part of the connections that there may be; nothing is
+/// contacted yet.
+pub(super) fn postgres(open: &Open<'_>, turn: &Turn) -> Result<(PgPool, Vec<PgPool>), StoreError> {
     let options = options(open.url, open.pooler)?;
     let limits = open.pooler == Pooler::None;
-    let pool = PgPoolOptions::new()
-        .max_connections(open.connections)
-        .acquire_timeout(ACQUIRE)
-        .after_connect(move |connection, _| {
+    let threads = available_parallelism().map_or(1, usize::from);
+    let most = usize::try_from(open.connections / FOR_EACH_LANE).unwrap_or(0);
+    // Behind a pooler a statement's limits hold for its transaction: a lane is no faster there.
+    let lanes = if limits { threads.min(most) } else { 0 };
+    let lane = || {
+        pool(1, turn).acquire_timeout(HASTE).after_connect(|connection, _| {
             Box::pin(async move {
-                if limits {
-                    connection.execute(LIMITS).await?;
-                }
-                Ok(())
+                connection.execute(LIMITS).await?;
+                connection.execute(LANE_LIMITS).await.map(drop)
             })
         })
+    };
+    let lanes: Vec<_> = (0..lanes).map(|_| lane().connect_lazy_with(options.clone())).collect();
+    let rest = open.connections - u32::try_from(lanes.len()).unwrap_or(0);
+    let pool = pool(rest, turn).acquire_timeout(ACQUIRE).after_connect(move |connection, _| {
+        Box::pin(async move {
+            if limits {
+                connection.execute(LIMITS).await?;
+            }
+            Ok(())
+        })
+    });
+    Ok((pool.connect_lazy_with(options), lanes))
+}
+
+/// A pool of so many. A connection that was made before the turn is closed when it is next wanted, between
+/// two acts, and another one is made in its place.
+fn pool(connections: u32, turn: &Turn) -> PgPoolOptions {
+    let turn = turn.clone();
+    PgPoolOptions::new()
+        .max_connections(connections)
         // Asking each time would cost a round trip; a connection that was in use a moment ago is
         // alive, and after a restart of the database all the others are dead at once.
         .test_before_acquire(false)
@@ -150,8 +180,6 @@ pub(super) fn postgres(open: &Open<'_>, turn: Turn) -> Result<PgPool, StoreError
                 Ok(true)
             })
         })
-        .connect_lazy_with(options);
-    Ok(pool)
 }
 
 /// The readers, and the one writer.

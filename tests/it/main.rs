@@ -39,6 +39,7 @@ mod http2;
 mod introspection;
 mod introspection_signed;
 mod keys;
+mod lanes;
 mod limits;
 mod log;
 mod memory;

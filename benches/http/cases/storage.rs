@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jeton::clock::Clock;
 use jeton::domain::ClientId;
 use jeton::store::Db;
-use jeton::store::families::{Advance, advance_many};
+use jeton::store::advance::{Advance, together_on};
 use postgres::{Client, NoTls};
 use rand::seq::SliceRandom;
 use uuid::Uuid;
@@ -97,6 +97,7 @@ pub fn run(bench: &Bench, report: &mut Report) {
 /// refreshes that were. It stops when the time is over.
 async fn refresh_all(db: &Db, mut families: Vec<Uuid>) -> usize {
     let clock = Clock::system();
+    let lane = db.lanes().remove(0);
     let (began, mut made) = (Instant::now(), 0);
     for from in 0..ROTATIONS {
         families.shuffle(&mut rand::rng());
@@ -105,7 +106,7 @@ async fn refresh_all(db: &Db, mut families: Vec<Uuid>) -> usize {
                 return made;
             }
             let steps: Vec<_> = some.iter().map(|id| step(*id, from, &clock)).collect();
-            made += advance_many(db, &steps).await.unwrap().len();
+            made += together_on(&lane, &steps).await.unwrap().len();
         }
     }
     made

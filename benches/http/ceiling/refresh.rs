@@ -1,8 +1,10 @@
 //! Refresh without any rule: the token is opened, its family's row is changed in place, and what the
 //! row says is signed. By each request alone, or by all that come together in one statement.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
@@ -49,8 +51,13 @@ struct Row {
 pub struct Refresher {
     secrets: RootSecrets,
     sign: Sign,
+    options: PgConnectOptions,
     pool: PgPool,
-    together: Together<RefreshToken, Option<Row>>,
+}
+
+thread_local! {
+    /// Each thread puts its own together, on a connection of its own, whose answers wake it.
+    static TOGETHER: OnceCell<Rc<Together<RefreshToken, Option<Row>>>> = const { OnceCell::new() };
 }
 
 impl Refresher {
@@ -60,10 +67,19 @@ impl Refresher {
         // Rows are found as in a table of millions, whatever Postgres knows about this small one.
         let options: PgConnectOptions = url.parse().unwrap();
         let options = options.options([("enable_seqscan", "off")]);
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options);
-        let shared = pool.clone();
-        let together = Together::new(async move |tokens: &[_]| take_many(&shared, tokens).await);
-        Self { secrets, sign, pool, together }
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS);
+        let pool = pool.connect_lazy_with(options.clone());
+        Self { secrets, sign, options, pool }
+    }
+
+    async fn together(&self, token: RefreshToken) -> Option<Row> {
+        let make = || {
+            let pool = PgPoolOptions::new().max_connections(1);
+            let pool = pool.connect_lazy_with(self.options.clone());
+            Rc::new(Together::new(async move |tokens: &[_]| take_many(&pool, tokens).await))
+        };
+        let together = TOGETHER.with(|together| together.get_or_init(make).clone());
+        together.take(token).await.flatten()
     }
 
     async fn take(&self, token: RefreshToken) -> Option<Row> {
@@ -126,7 +142,7 @@ pub async fn alone(request: HttpRequest, body: Bytes, state: Data<State>) -> Htt
 /// Requests that come together change their rows together.
 pub async fn together(request: HttpRequest, body: Bytes, state: Data<State>) -> HttpResponse {
     let Some(token) = opened(&request, &body, &state) else { return refused() };
-    answered(&state.refresher, state.refresher.together.take(token).await.flatten())
+    answered(&state.refresher, state.refresher.together(token).await)
 }
 
 /// The token, if it is one, and its client is who it says: two MACs.

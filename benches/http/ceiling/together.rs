@@ -2,6 +2,7 @@
 
 use actix_web::rt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 
 /// So many go together at most.
 const TOGETHER: usize = 256;
@@ -20,6 +21,15 @@ impl<T: 'static, R: 'static> Together<T, R> {
         rt::spawn(async move {
             let mut group = Vec::new();
             while waiting.recv_many(&mut group, TOGETHER).await > 0 {
+                // Whoever is on the way comes along: the fewer groups, the less each of them costs.
+                let mut seen = 0;
+                while seen < group.len() && group.len() < TOGETHER {
+                    seen = group.len();
+                    yield_now().await;
+                    while let Ok(one) = waiting.try_recv() {
+                        group.push(one);
+                    }
+                }
                 let (all, callers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
                 for (outcome, caller) in act(&all).await.into_iter().zip(callers) {
                     let _ = caller.send(outcome);

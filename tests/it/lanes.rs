@@ -1,0 +1,191 @@
+//! Connections that are set aside for single threads: nothing waits there, and nothing is lost there.
+
+use std::time::{Duration, Instant};
+
+use jeton::domain::ClientId;
+use jeton::store::advance::{self, Advance};
+use jeton::store::{Db, Lane, On, Open, Pooler, Statement, StoreError, audit, families};
+use uuid::Uuid;
+
+use crate::support::TestDatabase;
+use crate::support::app::{App, START};
+use crate::support::desk::desk;
+use crate::support::session::{random_id, signed_in};
+
+/// A database with so many families, if it has lanes.
+async fn with_lanes(count: usize) -> Option<(TestDatabase, Db, Vec<Uuid>)> {
+    let database = TestDatabase::new().past_the_pooler("lanes are connections of our own");
+    if !database.is_postgres() {
+        println!("SQLite has one writer, and nothing to set aside");
+        return None;
+    }
+    desk(&database).await;
+    let open = Open { url: &database.url, connections: 8, pooler: Pooler::None };
+    let db = Db::open(&open).await.unwrap();
+    let all: Vec<_> = (0..count).map(|_| audit::row_id(START)).collect();
+    let begin = db.write(async |tx| {
+        for id in &all {
+            families::add(tx, &signed_in("spa", random_id(), *id, START)).await?;
+        }
+        Ok(())
+    });
+    begin.await.unwrap();
+    Some((database, db, all))
+}
+
+fn step(id: Uuid, from: u32) -> Advance {
+    Advance {
+        id,
+        from,
+        to: from + 1,
+        now: START,
+        attempt: rand::random(),
+        client: ClientId::parse("spa").unwrap(),
+        key_thumbprint: None,
+    }
+}
+
+async fn generation(db: &Db, id: Uuid) -> u32 {
+    families::get(db, id).await.unwrap().unwrap().family.generation
+}
+
+fn is_contended<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Contended))
+}
+
+#[actix_web::test]
+async fn on_a_lane_nobody_waits_for_a_row_and_a_group_that_would_writes_nothing() {
+    let Some((database, db, all)) = with_lanes(2).await else { return };
+    let [held, free] = all[..] else { panic!("{all:?}") };
+    let lane = db.lanes().remove(0);
+    let steps = [step(held, 0), step(free, 0)];
+    let act = format!("update families set idle = idle where id = '{held}'");
+    let holder = database.hold(vec![act], Duration::from_secs(3)).await;
+    let began = Instant::now();
+    assert!(is_contended(&advance::alone_on(&lane, &steps[0]).await));
+    assert!(is_contended(&advance::together_on(&lane, &steps).await));
+    assert!(began.elapsed() < Duration::from_secs(2), "it waited");
+    assert_eq!(generation(&db, free).await, 0);
+    // Without a lane the held one is passed by, and the other goes on.
+    let passed = advance::together(&db, &steps).await.unwrap();
+    assert!(matches!(&passed[..], [Ok(None), Ok(Some(family))] if family.id == free), "{passed:?}");
+    holder.join().unwrap();
+    // The lane is as good as before.
+    let steps = [step(held, 0), step(free, 1)];
+    let taken = advance::together_on(&lane, &steps).await.unwrap();
+    assert!(taken.iter().all(|one| matches!(one, Ok(Some(_)))), "{taken:?}");
+    assert!(advance::alone_on(&lane, &step(held, 1)).await.unwrap().is_some());
+    assert_eq!(generation(&db, held).await, 2);
+}
+
+#[actix_web::test]
+async fn two_lanes_that_take_the_same_step_take_it_once() {
+    let Some((_database, db, all)) = with_lanes(20).await else { return };
+    let lanes = db.lanes();
+    let [one, other] = [lanes.first().unwrap(), lanes.last().unwrap()];
+    for from in 0..50 {
+        // In two orders, so that each might wait for what the other has.
+        let steps: Vec<_> = all.iter().map(|id| step(*id, from)).collect();
+        let backwards: Vec<_> = all.iter().rev().map(|id| step(*id, from)).collect();
+        let take =
+            async |lane: &Lane, steps: &[Advance]| match advance::together_on(lane, steps).await {
+                Err(StoreError::Contended) => advance::together(&db, steps).await.unwrap(),
+                outcomes => outcomes.unwrap(),
+            };
+        let (first, second) = tokio::join!(take(one, &steps), take(other, &backwards));
+        let taken = first.iter().chain(&second).filter(|one| matches!(one, Ok(Some(_)))).count();
+        // What both passed by, because the other held it, is taken next time.
+        assert!(taken <= all.len(), "{taken} steps of {}", all.len());
+        for id in &all {
+            if generation(&db, *id).await == from {
+                assert!(advance::alone(&db, &step(*id, from)).await.unwrap().is_some());
+            }
+            assert_eq!(generation(&db, *id).await, from + 1);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_a_cut_connection_did_is_unknown_and_the_lane_is_left_alone_for_a_while() {
+    let Some((database, db, all)) = with_lanes(1).await else { return };
+    let lane = db.lanes().remove(0);
+    let sql = "select cast(1 as bigint) from pg_sleep(10)";
+    let slow = Statement { name: "SLOW", on: On::Postgres, sql };
+    let cutting = actix_web::rt::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        database.sql(
+            "select cast(pg_terminate_backend(pid) as text) from pg_stat_activity
+             where datname = current_database() and query like '%pg_sleep(10)'",
+        );
+        database
+    });
+    let cut = lane.write_alone::<(i64,)>(&slow, &[]).await;
+    assert!(matches!(cut, Err(StoreError::Unknown)), "{cut:?}");
+    let _database = cutting.await.unwrap();
+    assert!(is_contended(&advance::alone_on(&lane, &step(all[0], 0)).await), "it was used again");
+    assert_eq!(generation(&db, all[0]).await, 0);
+    // What has not failed yet is used.
+    assert!(advance::alone_on(&db.lanes().remove(0), &step(all[0], 0)).await.unwrap().is_some());
+}
+
+#[actix_web::test]
+async fn a_lane_that_cannot_be_had_writes_nothing_and_is_not_tried_for_a_while() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let url = format!("postgres://jeton@{}/jeton", silent.local_addr().unwrap());
+    let open = Open { url: &url, connections: 8, pooler: Pooler::None };
+    let lane = Db::open(&open).await.unwrap().lanes().remove(0);
+    for _ in 0..3 {
+        assert!(is_contended(&advance::alone_on(&lane, &step(Uuid::nil(), 0)).await));
+    }
+    assert!(silent.accept().is_ok());
+    assert!(silent.accept().is_err(), "it was tried again");
+}
+
+#[actix_web::test]
+async fn a_refresh_whose_lane_was_cut_goes_another_way() {
+    let database = TestDatabase::new().past_the_pooler("lanes are connections of our own");
+    let app = App::with_apps_on(database, "").await;
+    let (_, mut token) = app.begin("spa").await;
+    for _ in 0..5 {
+        if app.database.is_postgres() {
+            app.database.sql(
+                "select cast(pg_terminate_backend(pid, 5000) as text) from pg_stat_activity
+                 where datname = current_database() and pid <> pg_backend_pid()",
+            );
+        }
+        let mut tries = 0;
+        token = loop {
+            let answer = app.refresh("spa", &token, "").await;
+            if answer.status == 200 {
+                break answer.json()["refresh_token"].as_str().unwrap().to_owned();
+            }
+            assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
+            tries += 1;
+            assert!(tries < 20, "it does not come back");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
+    let Some((database, db, all)) = with_lanes(1).await else { return };
+    let lanes = db.lanes();
+    assert!((1..=2).contains(&lanes.len()), "{}", lanes.len());
+    for (from, lane) in (0..).zip(&lanes) {
+        assert!(advance::alone_on(lane, &step(all[0], from)).await.unwrap().is_some());
+    }
+    let reads = (0..40).map(|_| families::get(&db, all[0]));
+    assert!(futures_util::future::join_all(reads).await.iter().all(Result::is_ok));
+    let count = "select cast(count(*) as text) from pg_stat_activity
+                 where datname = current_database() and application_name = 'jeton'";
+    let count: usize = database.sql(count)[0].parse().unwrap();
+    let (open, _) = db.connections();
+    assert!(count > lanes.len() && count <= 8 && open as usize <= 8, "{count}, {open}");
+    for (connections, pooler) in [(3, Pooler::None), (16, Pooler::Transaction)] {
+        let open = Open { url: &database.url, connections, pooler };
+        assert!(Db::open(&open).await.unwrap().lanes().is_empty(), "{connections} {pooler:?}");
+    }
+}
