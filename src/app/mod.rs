@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
-use actix_web::web::Data;
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,7 +27,7 @@ use crate::domain::{Issuer, Time};
 use crate::error::Exit;
 use crate::hashing::Hashing;
 use crate::http::{self, Health, Proxies, SelfCheck, Shared};
-use crate::issue::{Crowd, Memory, Rotator, Rules, Service};
+use crate::issue::{Crowd, Memory, Rules, Service, Tools};
 use crate::jobs::{self, Applying, Keeper, Look, Polling, UrlFile};
 use crate::limits::Limits;
 use crate::manage::apply::ApplyFile;
@@ -261,8 +260,8 @@ fn shared(
     health: &Arc<Health>,
     settings: &Settings,
     self_check: &SelfCheck,
-) -> Data<Shared> {
-    Data::new(Shared {
+) -> Arc<Shared> {
+    Arc::new(Shared {
         service: Arc::clone(service),
         policy: desk.policy.clone(),
         metrics: Arc::clone(&health.metrics),
@@ -341,7 +340,7 @@ fn service(
         },
         clock: clock.clone(),
         db: desk.db.clone(),
-        rotator: Arc::new(Rotator::new(settings.refresh_batching, &desk.db)),
+        tools: Arc::new(Tools::new(settings.refresh_batching, &desk.db, mirror, clock)),
         // Less than half of those who may be in the pool or wait for it.
         signing_in: Crowd::new(4 * hashing.parallel()),
         hashing,

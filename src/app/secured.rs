@@ -16,7 +16,6 @@ use actix_web::dev::{
     fn_service,
 };
 use actix_web::rt::net::TcpStream;
-use actix_web::web::Data;
 
 use super::servers::{Size, application};
 use crate::config;
@@ -27,7 +26,7 @@ use crate::tls::{self, Pair};
 /// What each worker thread is given.
 #[derive(Clone)]
 pub(super) struct Secured {
-    pub(super) shared: Data<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
     pub(super) connections: Arc<Connections>,
     pub(super) pair: Arc<Pair>,

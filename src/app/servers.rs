@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::secured::Secured;
 use crate::config;
 use crate::error::Exit;
-use crate::http::{self, Connections, Health, Shared};
+use crate::http::{self, Connections, Handle, Health, Shared};
 use crate::tls::Pair;
 
 /// Most connections of probes, scrapers and operators.
@@ -29,7 +29,7 @@ pub(super) struct Size {
 
 /// The public application on one worker thread.
 pub(super) fn application(
-    shared: &Data<Shared>,
+    shared: &Arc<Shared>,
     health: &Arc<Health>,
 ) -> App<
     impl ServiceFactory<
@@ -41,21 +41,22 @@ pub(super) fn application(
     > + use<>,
 > {
     health.pulse(std::thread::current().name().unwrap_or("worker"));
+    let shared = Handle::new(shared);
     App::new()
         .app_data(shared.clone())
         .wrap(from_fn(http::observe))
-        .configure(|config| http::public(config, shared))
+        .configure(|config| http::public(config, &shared))
 }
 
 /// Starts the public server.
 pub(super) fn public(
     listener: TcpListener,
-    shared: &Data<Shared>,
+    shared: &Arc<Shared>,
     health: &Arc<Health>,
     settings: &config::Server,
     tls: Option<Arc<Pair>>,
 ) -> Result<ServerHandle, Exit> {
-    let (shared, health) = (shared.clone(), Arc::clone(health));
+    let (shared, health) = (Arc::clone(shared), Arc::clone(health));
     let connections = Connections::new(settings.header_timeout, settings.keep_alive);
     connections.watch();
     let most = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, browser, page};
+use super::{Handle, Shared, browser, page};
 use crate::domain::{Decision, Endpoint, Reason, Refusal};
 use crate::issue::{
     Authorization, AuthorizationRequest, Caller, Credentials, Device, Unsound, WayBack,
@@ -74,7 +74,7 @@ impl From<Refusal> for Outcome {
 }
 
 /// A request in the query.
-pub(super) async fn get(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+pub(super) async fn get(request: HttpRequest, shared: Data<Handle>) -> HttpResponse {
     let mut decision = Decision::default();
     let outcome = by_query(&request, &shared, &mut decision).unwrap_or_else(|outcome| outcome);
     answered(&request, &shared, outcome, decision)
@@ -84,7 +84,7 @@ pub(super) async fn get(request: HttpRequest, shared: Data<Shared>) -> HttpRespo
 pub(super) async fn post(
     request: HttpRequest,
     payload: Payload,
-    shared: Data<Shared>,
+    shared: Data<Handle>,
 ) -> HttpResponse {
     let mut decision = Decision::default();
     let outcome = by_form(&request, payload, &shared, &mut decision).await;

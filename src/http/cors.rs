@@ -12,7 +12,7 @@ use actix_web::http::header::{
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::Shared;
+use super::{Handle, Shared};
 use crate::domain::{ClientId, Decision, redirect};
 
 const BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
@@ -21,7 +21,7 @@ const READABLE: HeaderValue =
     HeaderValue::from_static("Retry-After, WWW-Authenticate, X-Request-Id");
 
 /// `OPTIONS`, before a page sends what no form could. It cannot say which client it is about.
-pub(super) async fn preflight(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+pub(super) async fn preflight(request: HttpRequest, shared: Data<Handle>) -> HttpResponse {
     let mut response = HttpResponse::NoContent();
     response.insert_header((ALLOW, "OPTIONS, POST")).insert_header((VARY, BY_ORIGIN));
     if let Some(origin) = allowed(&request, &shared, None) {

@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use arc_swap::Guard;
 use serde_json::{Map, Value, json};
 
-use super::Shared;
+use super::Handle;
 use crate::domain::pkce::METHOD;
 use crate::domain::{AuthMethod, GrantType};
 use crate::issue::Rules;
@@ -25,14 +25,14 @@ use crate::mirror::{Directory, Document};
 const METADATA_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// `GET /.well-known/jwks.json` (RFC 7517 §5).
-pub(super) async fn jwks(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+pub(super) async fn jwks(request: HttpRequest, shared: Data<Handle>) -> HttpResponse {
     let now = shared.service.clock.now();
     let keys = shared.service.mirror.keys();
     render(&request, &keys.jwks(now).document, keys.max_age(&shared.policy, now))
 }
 
 /// `GET /.well-known/jwks-schedule`: when each key comes and goes, for everyone to check.
-pub(super) async fn schedule(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+pub(super) async fn schedule(request: HttpRequest, shared: Data<Handle>) -> HttpResponse {
     let now = shared.service.clock.now();
     let keys = shared.service.mirror.keys();
     let issuer = shared.service.rules.issuer.as_str();
@@ -42,20 +42,16 @@ pub(super) async fn schedule(request: HttpRequest, shared: Data<Shared>) -> Http
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414) and `openid-configuration`: the same
 /// document in every place where clients look for it, and never built from what a request says.
-pub(super) async fn metadata(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
-    let directory = Guard::into_inner(shared.service.mirror.directory());
-    let ready = shared.metadata.load_full();
-    let ready = match ready.filter(|ready| Arc::ptr_eq(&ready.0, &directory)) {
-        Some(ready) => ready,
-        None => {
-            let rules = &shared.service.rules;
-            let text = metadata_text(rules, &directory);
-            let made = Arc::new((directory, Document::new(text)));
-            shared.metadata.store(Some(Arc::clone(&made)));
-            made
-        }
-    };
-    render(&request, &ready.1, METADATA_MAX_AGE)
+pub(super) async fn metadata(request: HttpRequest, shared: Data<Handle>) -> HttpResponse {
+    let directory = shared.service.mirror.directory();
+    let ready = shared.metadata.load();
+    if let Some(ready) = ready.as_ref().filter(|ready| Arc::ptr_eq(&ready.0, &directory)) {
+        return render(&request, &ready.1, METADATA_MAX_AGE);
+    }
+    let document = Document::new(metadata_text(&shared.service.rules, &directory));
+    let answer = render(&request, &document, METADATA_MAX_AGE);
+    shared.metadata.store(Some(Arc::new((Guard::into_inner(directory), document))));
+    answer
 }
 
 /// Only what is served is advertised; and where a missing member would mean a default that is not

@@ -7,7 +7,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, answer, credentials};
+use super::{Handle, Shared, answer, credentials};
 use crate::domain::{Decision, Endpoint, Reason, Refusal};
 use crate::issue::{Introspection, IntrospectionRequest};
 use crate::secret::TokenText;
@@ -18,7 +18,7 @@ const SIGNED: &str = "application/token-introspection+jwt";
 pub(super) async fn post(
     request: HttpRequest,
     payload: Payload,
-    shared: Data<Shared>,
+    shared: Data<Handle>,
 ) -> HttpResponse {
     let mut decision = Decision::default();
     let outcome = answered(&request, payload, &shared, &mut decision).await;

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tracing::{Instrument, Level, Span};
 
 use super::connections::InHand;
-use super::{Shared, answer, trace};
+use super::{Handle, Shared, answer, trace};
 use crate::domain::{Decision, Inactive, Network, Reason, RequestId, Spent, Verdict};
 use crate::telemetry;
 
@@ -62,7 +62,7 @@ pub async fn observe(
     let mut in_hand = InHand::of(&request);
     let id = RequestId::new(rand::random());
     request.extensions_mut().insert(id);
-    let shared = request.app_data::<Data<Shared>>().cloned();
+    let shared = request.app_data::<Data<Handle>>().cloned();
     let Some(shared) = shared else { return next.call(request).await };
     let _in_flight = shared.metrics.in_flight();
     // Neither is ever the caller's own text: labels and fields come from closed sets.

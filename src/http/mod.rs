@@ -29,6 +29,7 @@ pub use health::{Health, Heart};
 pub use log::SelfCheck;
 pub use peer::Proxies;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use actix_web::web::{self, Data, ServiceConfig};
@@ -64,6 +65,26 @@ pub struct Shared {
     pub metadata: ArcSwapOption<(Arc<Directory>, Document)>,
     /// What may stand for a request's path in logs and metrics.
     pub paths: Vec<String>,
+}
+
+/// One worker thread's handle of what all of them share. Each request counts itself among its holders, and a
+/// counter that two threads write to costs more than many a handler.
+#[derive(Debug)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// One for one thread.
+    pub fn new(shared: &Arc<Shared>) -> Data<Self> {
+        Data::new(Self(Arc::clone(shared)))
+    }
+}
+
+impl Deref for Handle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// Which listener answers a route.
@@ -182,7 +203,7 @@ impl RouteEntry {
 }
 
 /// The public application.
-pub fn public(config: &mut ServiceConfig, shared: &Data<Shared>) {
+pub fn public(config: &mut ServiceConfig, shared: &Data<Handle>) {
     config.app_data(shared.clone());
     mount(config, Listener::Public, Some(&shared.service.rules.issuer));
 }

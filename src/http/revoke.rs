@@ -5,7 +5,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, answer, cors, credentials};
+use super::{Handle, Shared, answer, cors, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::RevocationRequest;
 use crate::secret::TokenText;
@@ -13,7 +13,7 @@ use crate::secret::TokenText;
 pub(super) async fn post(
     request: HttpRequest,
     payload: Payload,
-    shared: Data<Shared>,
+    shared: Data<Handle>,
 ) -> HttpResponse {
     let mut decision = Decision::default();
     let outcome = answered(&request, payload, &shared, &mut decision).await;

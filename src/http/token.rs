@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::form::Form;
 use super::peer::admit;
-use super::{Shared, answer, cors, credentials};
+use super::{Handle, Shared, answer, cors, credentials};
 use crate::domain::{Decision, Endpoint, Refusal};
 use crate::issue::{AccessToken, TokenRequest};
 use crate::secret::TokenText;
@@ -33,7 +33,7 @@ struct TokenAnswer<'a> {
 pub(super) async fn post(
     request: HttpRequest,
     payload: Payload,
-    shared: Data<Shared>,
+    shared: Data<Handle>,
 ) -> HttpResponse {
     let mut decision = Decision::default();
     let outcome = answered(&request, payload, &shared, &mut decision).await;

@@ -31,7 +31,7 @@ pub use crowd::Crowd;
 pub use examine::Memory;
 pub use introspect::{Introspection, IntrospectionRequest};
 pub use revoke::RevocationRequest;
-pub use rotator::Rotator;
+pub use rotation::Tools;
 pub use sign_in::{Credentials, SignedIn};
 pub use token::TokenRequest;
 
@@ -88,8 +88,8 @@ pub struct Service {
     pub clock: Clock,
     /// The database.
     pub db: Db,
-    /// Where refreshes that come together become one commit.
-    pub rotator: Arc<Rotator>,
+    /// What changes refresh-token families.
+    pub tools: Arc<Tools>,
     /// Who is signing in.
     pub signing_in: Crowd,
     /// Where passwords are checked.

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tracing::Instrument;
 
@@ -148,7 +150,7 @@ async fn person_gone(of: &Redemption<'_>, stored: &Stored) -> Refusal {
 /// hangs up does not keep the family alive by that.
 pub(super) async fn replayed(of: &Redemption<'_>, code: &Code) -> Refusal {
     let Some(family) = code.family else { return Reason::CodeUsed.into() };
-    let (tools, longest_token) = (of.service.tools(), of.service.longest_token());
+    let (tools, longest_token) = (Arc::clone(&of.service.tools), of.service.longest_token());
     let (client, subject, now) = (code.client.clone(), code.subject, of.now);
     let request_id = of.request_id;
     let ending = to_its_end(

@@ -178,7 +178,7 @@ impl Service {
         match ask.decide(&family, now) {
             Move::Rotate | Move::Retry | Move::Heal => {}
             Move::Refuse(Reason::RefreshAhead)
-                if self.tools().may_recover(ask, &family).await.is_ok() => {}
+                if self.tools.may_recover(ask, &family).await.is_ok() => {}
             Move::Reuse | Move::Refuse(_) => return Ok(()),
         }
         narrowed.of(&family, registered).map(drop)
@@ -186,7 +186,7 @@ impl Service {
 
     /// Carries a rotation out to its end, even if the client hangs up meanwhile.
     async fn rotate(&self, ask: Ask) -> Result<Rotation, Refusal> {
-        let tools = self.tools();
+        let tools = Arc::clone(&self.tools);
         let rotation = async move { tools.rotate(&ask).await };
         Ok(to_its_end(rotation.in_current_span()).await?)
     }

@@ -1,6 +1,8 @@
 //! Refresh tokens at the endpoints that look at tokens: introspection (RFC 7662) and revocation
 //! (RFC 7009). They are their own client's business alone, and the database is asked each time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
@@ -8,7 +10,6 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::ending::Ending;
-use super::rotation::Tools;
 use super::to_its_end::to_its_end;
 use super::{Caller, Service, away};
 use crate::domain::decision::Refreshed;
@@ -115,7 +116,7 @@ impl Service {
                 return Ok(());
             }
         };
-        let (tools, longest_token) = (self.tools(), self.longest_token());
+        let (tools, longest_token) = (Arc::clone(&self.tools), self.longest_token());
         let (client, request_id, now) = (client.id.clone(), caller.request_id, self.clock.now());
         // A page that is left says good-bye and hangs up: the end must come all the same.
         let ending = to_its_end(
@@ -138,16 +139,6 @@ impl Service {
             Verdict::NothingToRevoke(Inactive::FamilyRevoked)
         });
         Ok(())
-    }
-
-    /// What rotations work with.
-    pub(super) fn tools(&self) -> Tools {
-        Tools {
-            db: self.db.clone(),
-            rotator: self.rotator.clone(),
-            mirror: self.mirror.clone(),
-            clock: self.clock.clone(),
-        }
     }
 }
 

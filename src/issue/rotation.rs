@@ -95,16 +95,22 @@ impl Ask {
     }
 }
 
-/// What a rotation works with.
-#[derive(Debug, Clone)]
-pub(super) struct Tools {
-    pub db: Db,
-    pub rotator: Arc<Rotator>,
-    pub mirror: Arc<Mirror>,
-    pub clock: Clock,
+/// What a rotation works with, and goes on with when its request is gone.
+#[derive(Debug)]
+pub struct Tools {
+    pub(super) db: Db,
+    rotator: Rotator,
+    pub(super) mirror: Arc<Mirror>,
+    pub(super) clock: Clock,
 }
 
 impl Tools {
+    /// For the families of a database: with `batching`, refreshes that come together are one commit.
+    pub fn new(batching: bool, db: &Db, mirror: &Arc<Mirror>, clock: &Clock) -> Self {
+        let rotator = Rotator::new(batching, db);
+        Self { db: db.clone(), rotator, mirror: Arc::clone(mirror), clock: clock.clone() }
+    }
+
     /// Carries the rule out. It must run to its end whether or not anybody waits for the answer.
     ///
     /// Memory is taken for it each time, so whatever does not happen to most is boxed: less than a kilobyte

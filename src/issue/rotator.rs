@@ -40,7 +40,7 @@ type Waiting = (Advance, oneshot::Sender<Outcome>);
 
 /// Where refreshes are handed in.
 #[derive(Debug)]
-pub struct Rotator {
+pub(super) struct Rotator {
     batching: bool,
     db: Db,
     gatherings: Vec<Arc<Gathering>>,
@@ -91,7 +91,7 @@ fn thread() -> usize {
 
 impl Rotator {
     /// One that puts refreshes together, or lets each go alone.
-    pub fn new(batching: bool, db: &Db) -> Self {
+    pub(super) fn new(batching: bool, db: &Db) -> Self {
         let gathering = |lane, most| {
             Arc::new(Gathering { db: db.clone(), lane, most, queue: Mutex::default() })
         };

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// A JSON document in both codings, each with a strong `ETag` (RFC 9110 §8.8.3: two codings are two
 /// representations, so they carry two tags).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Document {
     /// The text.
     pub plain: Bytes,

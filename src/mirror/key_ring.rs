@@ -1,8 +1,9 @@
 //! The keys of this replica, opened.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use serde_json::json;
 
 use super::Document;
@@ -42,11 +43,11 @@ impl RingKey {
 #[derive(Debug, Default)]
 pub struct KeyRing {
     keys: Vec<RingKey>,
-    jwks: Mutex<Option<Arc<Jwks>>>,
-    schedule: Mutex<Option<Arc<Jwks>>>,
+    jwks: ArcSwap<Jwks>,
+    schedule: ArcSwap<Jwks>,
 }
 
-/// A prepared public document about keys, and until when it is right.
+/// A prepared public document about keys, and until when it is right; at first never.
 #[derive(Debug)]
 pub struct Jwks {
     /// The document.
@@ -55,6 +56,13 @@ pub struct Jwks {
     from: Time,
     /// … until here.
     until: Option<Time>,
+}
+
+impl Default for Jwks {
+    fn default() -> Self {
+        let never = Time::from_micros(0);
+        Self { document: Document::default(), from: never, until: Some(never) }
+    }
 }
 
 impl Jwks {
@@ -176,7 +184,7 @@ impl KeyRing {
     }
 
     /// The JWKS (RFC 7517 §5) at `now`: the active keys first, then the next, then the retiring.
-    pub fn jwks(&self, now: Time) -> Arc<Jwks> {
+    pub fn jwks(&self, now: Time) -> Guard<Arc<Jwks>> {
         self.prepared(&self.jwks, now, || {
             let entries: Vec<_> = self
                 .shown(now)
@@ -190,7 +198,7 @@ impl KeyRing {
     }
 
     /// The public schedule at `now`: for each key of the JWKS, the instants of its turns.
-    pub fn schedule_document(&self, issuer: &str, policy: &Policy, now: Time) -> Arc<Jwks> {
+    pub fn schedule_document(&self, issuer: &str, policy: &Policy, now: Time) -> Guard<Arc<Jwks>> {
         self.prepared(&self.schedule, now, || {
             let keys: Vec<_> = self
                 .shown(now)
@@ -234,21 +242,20 @@ impl KeyRing {
         shown.into_iter()
     }
 
+    /// Two that find it out of date at once both make it anew: that is once in a key's stage.
     fn prepared(
         &self,
-        slot: &Mutex<Option<Arc<Jwks>>>,
+        slot: &ArcSwap<Jwks>,
         now: Time,
         text: impl FnOnce() -> String,
-    ) -> Arc<Jwks> {
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Some(ready) if ready.is_right(now) => Arc::clone(ready),
-            _ => {
-                let document = Document::new(text());
-                let made = Arc::new(Jwks { document, from: now, until: self.next_turn(now) });
-                *slot = Some(Arc::clone(&made));
-                made
-            }
+    ) -> Guard<Arc<Jwks>> {
+        let ready = slot.load();
+        if ready.is_right(now) {
+            return ready;
         }
+        let made = Jwks { document: Document::new(text()), from: now, until: self.next_turn(now) };
+        let made = Arc::new(made);
+        slot.store(Arc::clone(&made));
+        Guard::from_inner(made)
     }
 }
