@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::arg::{Arg, Row, bound};
 use super::error::StoreError;
 use super::failpoint::{Failpoints, Fault};
-use super::lane::{Lane, Rests};
+use super::lane::{Lane, Track};
 use super::open::{self, Open, Pooler, Turn};
 use super::{On, Statement, native};
 use crate::telemetry::{Act, Measures};
@@ -47,7 +47,7 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 enum Pool {
-    Postgres { pool: PgPool, lanes: Arc<[PgPool]>, pooler: Pooler, turn: Turn },
+    Postgres { pool: PgPool, lanes: Arc<[Arc<Track>]>, pooler: Pooler, turn: Turn },
     Sqlite { readers: SqlitePool, writer: SqlitePool },
 }
 
@@ -72,7 +72,8 @@ impl Db {
             None => {
                 let turn = Turn::default();
                 let (pool, lanes) = open::postgres(open, &turn)?;
-                Pool::Postgres { pool, lanes: lanes.into(), pooler: open.pooler, turn }
+                let lanes = lanes.into_iter().map(|pool| Arc::new(Track::new(pool))).collect();
+                Pool::Postgres { pool, lanes, pooler: open.pooler, turn }
             }
         };
         Ok(Self { pool, failpoints: Failpoints::new(), measures: Measures::none() })
@@ -101,29 +102,19 @@ impl Db {
     /// mode, or where there are few of them.
     pub fn lanes(&self) -> Vec<Lane> {
         let Pool::Postgres { lanes, .. } = &self.pool else { return Vec::new() };
-        let lane = |pool: &PgPool| Lane {
-            pool: pool.clone(),
+        let lane = |track: &Arc<Track>| Lane {
+            track: Arc::clone(track),
             failpoints: self.failpoints.clone(),
             measures: self.measures.clone(),
-            rests: Rests::default(),
         };
         lanes.iter().map(lane).collect()
     }
 
-    /// Every pool of connections to Postgres.
-    fn pools(&self) -> impl Iterator<Item = &PgPool> {
-        let (pool, lanes) = match &self.pool {
-            Pool::Postgres { pool, lanes, .. } => (Some(pool), &lanes[..]),
-            Pool::Sqlite { .. } => (None, &[][..]),
-        };
-        pool.into_iter().chain(lanes)
-    }
-
     /// Opens further connections by another URL; those that are open are replaced when they are next wanted.
     pub fn reconnect(&self, url: &str) -> Result<(), StoreError> {
-        if let Pool::Postgres { pooler, turn, .. } = &self.pool {
+        if let Pool::Postgres { pool, lanes, pooler, turn } = &self.pool {
             let options = open::options(url, *pooler)?;
-            for pool in self.pools() {
+            for pool in lanes.iter().map(|track| &track.pool).chain([pool]) {
                 pool.set_connect_options(options.clone());
             }
             turn.happens();
@@ -143,9 +134,13 @@ impl Db {
     /// Connections open and idle, for the metric.
     pub fn connections(&self) -> (u32, usize) {
         match &self.pool {
-            Pool::Postgres { .. } => self
-                .pools()
-                .fold((0, 0), |(open, idle), pool| (open + pool.size(), idle + pool.num_idle())),
+            Pool::Postgres { pool, lanes, .. } => {
+                let count = |(open, idle), track: &Arc<Track>| {
+                    let kept = usize::from(track.is_kept());
+                    (open + track.pool.size(), idle + track.pool.num_idle() + kept)
+                };
+                lanes.iter().fold((pool.size(), pool.num_idle()), count)
+            }
             Pool::Sqlite { readers, writer } => {
                 (readers.size() + writer.size(), readers.num_idle() + writer.num_idle())
             }
@@ -155,10 +150,11 @@ impl Db {
     /// Closes every connection.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Postgres { .. } => {
-                for pool in self.pools() {
-                    pool.close().await;
+            Pool::Postgres { pool, lanes, .. } => {
+                for track in lanes.iter() {
+                    track.close().await;
                 }
+                pool.close().await;
             }
             Pool::Sqlite { readers, writer } => {
                 readers.close().await;

@@ -3,11 +3,14 @@
 //! A connection's answer wakes the thread that opened it. Out of the pool everybody gets whichever has
 //! rested longest: nine times of ten that is another thread's, which goes on with its own work first,
 //! and a server process of Postgres whose caches have gone cold. A refresh under load took a quarter
-//! longer for that.
+//! longer for that. And whatever goes back to the pool is asked first whether it is well, which is one
+//! more round trip; so under load a lane keeps its connection for a while.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tracing::Instrument;
 
@@ -20,28 +23,83 @@ use crate::telemetry::Measures;
 /// A lane whose connection failed is left alone for so long.
 const REST: Duration = Duration::from_secs(10);
 
+/// So long a connection is kept, and then given back to the pool, which looks whether it is well, too
+/// old, or to be replaced by one with another URL.
+const KEPT: Duration = Duration::from_millis(500);
+
 /// One connection to Postgres, opened by the thread that uses it first. What would wait there for
 /// anybody is to be done elsewhere: it is one connection, and all of a thread's refreshes need it.
 #[derive(Debug, Clone)]
 pub struct Lane {
-    pub(super) pool: PgPool,
+    pub(super) track: Arc<Track>,
     pub(super) failpoints: Failpoints,
     pub(super) measures: Measures,
-    pub(super) rests: Rests,
 }
 
-/// Until when it is left alone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rests(Arc<Mutex<Option<Instant>>>);
+/// What a lane's connection runs on, of which there is one however many handles there are.
+#[derive(Debug)]
+pub(super) struct Track {
+    /// Its pool, of one.
+    pub(super) pool: PgPool,
+    state: Mutex<State>,
+}
 
-impl Rests {
-    fn begin(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+#[derive(Debug)]
+enum State {
+    /// Nobody keeps the connection.
+    Free,
+    /// It is kept, since then.
+    Kept(PoolConnection<Postgres>, Instant),
+    /// It failed, and is left alone until then.
+    Rests(Instant),
+}
+
+impl Track {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self { pool, state: Mutex::new(State::Free) }
     }
 
-    fn are_over(&self) -> bool {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_none_or(|until| Instant::now() > until)
+    /// Whether its connection is kept and nobody uses it.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(*self.state(), State::Kept(..))
+    }
+
+    /// Gives back what is kept, and closes it.
+    pub(super) async fn close(&self) {
+        let closing = self.pool.close();
+        *self.state() = State::Free;
+        closing.await;
+    }
+
+    /// The connection, and since when it has been kept.
+    async fn take(&self) -> Result<(PoolConnection<Postgres>, Instant), sqlx::Error> {
+        // What was kept for long enough goes back here, in the moment in which it is dropped.
+        let before = mem::replace(&mut *self.state(), State::Free);
+        if let State::Kept(connection, since) = before
+            && since.elapsed() < KEPT
+        {
+            return Ok((connection, since));
+        }
+        Ok((self.pool.acquire().await?, Instant::now()))
+    }
+
+    fn keep(&self, connection: PoolConnection<Postgres>, since: Instant) {
+        let mut state = self.state();
+        if !self.pool.is_closed() {
+            *state = State::Kept(connection, since);
+        }
+    }
+
+    fn rest(&self) {
+        *self.state() = State::Rests(Instant::now() + REST);
+    }
+
+    fn rests(&self) -> bool {
+        matches!(*self.state(), State::Rests(until) if Instant::now() < until)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,25 +112,27 @@ impl Lane {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
-        if !self.rests.are_over() {
+        if self.track.rests() {
             return Err(StoreError::Contended);
         }
         let begun = self.measures.begin();
         let mut sent = false;
         let done = within(PATIENCE, async {
-            let mut connection = self.pool.acquire().await?;
+            let (mut connection, since) = self.track.take().await?;
             sent = true;
             self.failpoints.before_commit()?;
             let rows = bound!(Postgres sqlx::query_as::<Postgres, T>(statement.sql), args)
                 .fetch_all(&mut *connection)
                 .instrument(statement.span(POSTGRES))
                 .await?;
+            // Only what answered in peace is kept; anything else the pool is to look at.
+            self.track.keep(connection, since);
             self.failpoints.after_commit()?;
             Ok(rows)
         });
         match ended(&begun, done.await) {
             Err(StoreError::Unavailable(_)) => {
-                self.rests.begin();
+                self.track.rest();
                 Err(if sent { StoreError::Unknown } else { StoreError::Contended })
             }
             outcome => outcome,
