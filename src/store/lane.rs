@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use super::arg::{Arg, Row, bound};
@@ -100,6 +101,19 @@ impl Track {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(state, State::Free);
+        // Giving it back takes a task: where no runtime is left for that it is cut off.
+        if let State::Kept(connection, _) = before
+            && Handle::try_current().is_err()
+        {
+            drop(connection.detach());
+        }
     }
 }
 

@@ -12,6 +12,10 @@ use crate::support::app::{App, START};
 use crate::support::desk::desk;
 use crate::support::session::{random_id, signed_in};
 
+/// How many connections the code under test has.
+const CONNECTIONS: &str = "select cast(count(*) as text) from pg_stat_activity
+                           where datname = current_database() and application_name = 'jeton'";
+
 /// A database with so many families, if it has lanes.
 async fn with_lanes(count: usize) -> Option<(TestDatabase, Db, Vec<Uuid>)> {
     let database = TestDatabase::new().past_the_pooler("lanes are connections of our own");
@@ -181,9 +185,7 @@ async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
     }
     let reads = (0..40).map(|_| families::get(&db, all[0]));
     assert!(futures_util::future::join_all(reads).await.iter().all(Result::is_ok));
-    let count = "select cast(count(*) as text) from pg_stat_activity
-                 where datname = current_database() and application_name = 'jeton'";
-    let count: usize = database.sql(count)[0].parse().unwrap();
+    let count: usize = database.sql(CONNECTIONS)[0].parse().unwrap();
     let (open, _) = db.connections();
     assert!(count > lanes.len() && count <= 8 && open as usize <= 8, "{count}, {open}");
     // What a lane keeps is idle, is given back in the end, and is in nobody's way then.
@@ -198,5 +200,25 @@ async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
     for (connections, pooler) in [(3, Pooler::None), (16, Pooler::Transaction)] {
         let open = Open { url: &database.url, connections, pooler };
         assert!(Db::open(&open).await.unwrap().lanes().is_empty(), "{connections} {pooler:?}");
+    }
+}
+
+#[test]
+fn what_a_lane_keeps_may_be_dropped_when_there_is_no_runtime_any_more() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let kept = runtime.block_on(async {
+        let (database, db, all) = with_lanes(1).await?;
+        let lane = db.lanes().remove(0);
+        let taken = advance::alone_on(&lane, &step(all[0], 0)).await.unwrap();
+        assert!(taken.is_some());
+        Some((database, db, lane))
+    });
+    drop(runtime);
+    let Some((database, db, lane)) = kept else { return };
+    drop((db, lane));
+    let until = Instant::now() + Duration::from_secs(5);
+    while database.sql(CONNECTIONS) != ["0"] {
+        assert!(Instant::now() < until, "a connection is still there");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
