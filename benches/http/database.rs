@@ -90,7 +90,7 @@ impl Drop for Database<'_> {
 pub fn with_store<T>(url: &str, act: impl AsyncFnOnce(&Db) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let open = Open { url, connections: 4, pooler: Pooler::None };
+        let open = Open { url, connections: 8, pooler: Pooler::None };
         let db = Db::open(&open).await.unwrap();
         let value = act(&db).await;
         db.close().await;

@@ -46,9 +46,9 @@ pub(super) struct Rotator {
     gatherings: Vec<Arc<Gathering>>,
 }
 
-/// Where those are put together whose requests one thread has, or all threads where there are no lanes.
-/// A thread of its own gathering is never woken late, by another one that has work of its own: it sends
-/// the group, and it is what the answer wakes.
+/// Where those are put together whose requests one thread has; or several threads, if there are fewer lanes
+/// than threads, or all of them where there are no lanes. A thread of its own gathering is never woken
+/// late, by another one that has work of its own: it sends the group, and it is what the answer wakes.
 #[derive(Debug)]
 struct Gathering {
     db: Db,
@@ -73,10 +73,17 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // Its thread came to its end half-way: whoever comes next has the turn.
-        if !self.is_over {
-            self.gathering.queue().groups -= 1;
+        if self.is_over {
+            return;
         }
+        // Its thread came to its end half-way: whoever comes next has the turn. Who waits already might
+        // wait for ever, and is to look for itself.
+        let left = {
+            let mut queue = self.gathering.queue();
+            queue.groups -= 1;
+            if queue.groups == 0 { mem::take(&mut queue.waiting) } else { Vec::new() }
+        };
+        drop(left);
     }
 }
 

@@ -166,6 +166,7 @@ impl Keeper {
     async fn sweep(&mut self) {
         let now = self.clock.now();
         self.mirror.acts.forget(now);
+        self.desk.db.tidy().await;
         if !self.clock.is_certain() {
             return;
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join, join_all};
 use sqlx::{Executor, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -147,14 +148,20 @@ impl Db {
         }
     }
 
+    /// Gives back connections that lanes have kept and nobody wants: there they may be closed for being
+    /// old, or somebody else's.
+    pub async fn tidy(&self) {
+        if let Pool::Postgres { lanes, .. } = &self.pool {
+            join_all(lanes.iter().map(|track| track.tidy())).await;
+        }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         match &self.pool {
             Pool::Postgres { pool, lanes, .. } => {
-                for track in lanes.iter() {
-                    track.close().await;
-                }
-                pool.close().await;
+                // All at once: one that does not answer keeps no other from its farewell.
+                join(join_all(lanes.iter().map(|track| track.close())), pool.close()).await;
             }
             Pool::Sqlite { readers, writer } => {
                 readers.close().await;

@@ -1,4 +1,4 @@
-//! Connections that are set aside, each for the groups of one thread.
+//! Connections that are set aside, each for the groups of one thread as far as there are enough of them.
 //!
 //! A connection's answer wakes the thread that opened it. Out of the pool everybody gets whichever has
 //! rested longest: nine times of ten that is another thread's, which goes on with its own work first,
@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{Connection, PgPool, Postgres};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::arg::{Arg, Row, bound};
@@ -24,9 +25,13 @@ use crate::telemetry::Measures;
 /// A lane whose connection failed is left alone for so long.
 const REST: Duration = Duration::from_secs(10);
 
-/// So long a connection is kept, and then given back to the pool, which looks whether it is well, too
-/// old, or to be replaced by one with another URL.
+/// So long a connection is kept. Whoever wants it then gives it back to the pool first, which looks
+/// whether it is well, too old, or to be replaced by one with another URL.
 const KEPT: Duration = Duration::from_millis(500);
+
+/// So long a connection that is given back may take to say that it is well. A peer that fell silent
+/// would have the place of another one for a quarter of an hour.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One connection to Postgres, opened by the thread that uses it first. What would wait there for
 /// anybody is to be done elsewhere: it is one connection, and all of a thread's refreshes need it.
@@ -74,14 +79,30 @@ impl Track {
 
     /// The connection, and since when it has been kept.
     async fn take(&self) -> Result<(PoolConnection<Postgres>, Instant), sqlx::Error> {
-        // What was kept for long enough goes back here, in the moment in which it is dropped.
         let before = mem::replace(&mut *self.state(), State::Free);
-        if let State::Kept(connection, since) = before
-            && since.elapsed() < KEPT
-        {
-            return Ok((connection, since));
+        if let State::Kept(connection, since) = before {
+            if since.elapsed() < KEPT {
+                return Ok((connection, since));
+            }
+            give_back(connection).await;
         }
         Ok((self.pool.acquire().await?, Instant::now()))
+    }
+
+    /// Gives back what was kept for long enough and nobody wants.
+    pub(super) async fn tidy(&self) {
+        let outdated = {
+            let mut state = self.state();
+            match &*state {
+                State::Kept(_, since) if since.elapsed() >= KEPT => {
+                    mem::replace(&mut *state, State::Free)
+                }
+                _ => return,
+            }
+        };
+        if let State::Kept(connection, _) = outdated {
+            give_back(connection).await;
+        }
     }
 
     fn keep(&self, connection: PoolConnection<Postgres>, since: Instant) {
@@ -104,6 +125,13 @@ impl Track {
     }
 }
 
+/// Gives a connection back to its pool, or cuts it off if it does not answer.
+async fn give_back(mut connection: PoolConnection<Postgres>) {
+    if !matches!(timeout(LOOK, connection.ping()).await, Ok(Ok(()))) {
+        drop(connection.detach());
+    }
+}
+
 impl Drop for Track {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +148,7 @@ impl Drop for Track {
 impl Lane {
     /// Does one statement that is an act by itself, as [`Db::write_alone`](super::Db::write_alone) does,
     /// but once. [`StoreError::Contended`] if somebody holds a row that it needs or the connection cannot
-    /// be had: nothing was written.
+    /// be had, whatever the reason: nothing was written, and the pool may do better.
     pub async fn write_alone<T: Row>(
         &self,
         statement: &Statement,
@@ -130,24 +158,33 @@ impl Lane {
             return Err(StoreError::Contended);
         }
         let begun = self.measures.begin();
-        let mut sent = false;
+        let (mut sent, mut used) = (false, None);
         let done = within(PATIENCE, async {
-            let (mut connection, since) = self.track.take().await?;
+            let (connection, since) = self.track.take().await?;
+            let connection = used.insert(connection);
             sent = true;
             self.failpoints.before_commit()?;
             let rows = bound!(Postgres sqlx::query_as::<Postgres, T>(statement.sql), args)
-                .fetch_all(&mut *connection)
+                .fetch_all(&mut **connection)
                 .instrument(statement.span(POSTGRES))
                 .await?;
             // Only what answered in peace is kept; anything else the pool is to look at.
-            self.track.keep(connection, since);
+            if let Some(connection) = used.take() {
+                self.track.keep(connection, since);
+            }
             self.failpoints.after_commit()?;
             Ok(rows)
         });
         match ended(&begun, done.await) {
-            Err(StoreError::Unavailable(_)) => {
+            Err(_) if !sent => {
                 self.track.rest();
-                Err(if sent { StoreError::Unknown } else { StoreError::Contended })
+                Err(StoreError::Contended)
+            }
+            Err(StoreError::Unavailable(_)) => {
+                // To ask it whether it is well could take as long as it did not answer.
+                drop(used.map(PoolConnection::detach));
+                self.track.rest();
+                Err(StoreError::Unknown)
             }
             outcome => outcome,
         }

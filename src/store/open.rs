@@ -39,10 +39,15 @@ const LIMITS: &str = "select set_config('lock_timeout', '1500ms', false),
                              set_config('enable_seqscan', 'off', false),
                              set_config('jit', 'off', false)";
 
-/// What a lane's connection is told besides: there nothing waits for a row that somebody holds for long.
-const LANE_LIMITS: &str = "select set_config('lock_timeout', '20ms', false)";
+/// What a lane's connection is told: the same, but nothing waits there for a row that somebody holds
+/// for long. Each round trip counts where the database is far, hence one statement.
+const LANE_LIMITS: &str = "select set_config('lock_timeout', '20ms', false),
+                                  set_config('statement_timeout', '4500ms', false),
+                                  set_config('enable_seqscan', 'off', false),
+                                  set_config('jit', 'off', false)";
 
-/// Longest wait for a lane's connection, which nobody else uses: so long it may take to make it.
+/// Longest wait for a lane's connection, which nobody else uses: so long it may take to make it, over
+/// seven or eight round trips with TLS.
 const HASTE: Duration = Duration::from_millis(500);
 
 /// So many connections there must be for each that is set aside: whatever else is done needs some.
@@ -136,14 +141,12 @@ pub(super) fn postgres(open: &Open<'_>, turn: &Turn) -> Result<(PgPool, Vec<PgPo
     let limits = open.pooler == Pooler::None;
     let threads = available_parallelism().map_or(1, usize::from);
     let most = usize::try_from(open.connections / FOR_EACH_LANE).unwrap_or(0);
-    // Behind a pooler a statement's limits hold for its transaction: a lane is no faster there.
-    let lanes = if limits { threads.min(most) } else { 0 };
+    // Behind a pooler a statement's limits hold for its transaction: a lane is no faster there. And a
+    // single lane for several threads is one group at a time where two would do better.
+    let lanes = if limits && most >= threads.min(2) { threads.min(most) } else { 0 };
     let lane = || {
         pool(1, turn).acquire_timeout(HASTE).after_connect(|connection, _| {
-            Box::pin(async move {
-                connection.execute(LIMITS).await?;
-                connection.execute(LANE_LIMITS).await.map(drop)
-            })
+            Box::pin(async move { connection.execute(LANE_LIMITS).await.map(drop) })
         })
     };
     let lanes: Vec<_> = (0..lanes).map(|_| lane().connect_lazy_with(options.clone())).collect();

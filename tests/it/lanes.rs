@@ -1,5 +1,6 @@
 //! Connections that are set aside for single threads: nothing waits there, and nothing is lost there.
 
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use jeton::domain::ClientId;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use crate::support::TestDatabase;
 use crate::support::app::{App, START};
 use crate::support::desk::desk;
+use crate::support::proxy::{Link, Proxy};
 use crate::support::session::{random_id, signed_in};
 
 /// How many connections the code under test has.
@@ -24,8 +26,7 @@ async fn with_lanes(count: usize) -> Option<(TestDatabase, Db, Vec<Uuid>)> {
         return None;
     }
     desk(&database).await;
-    let open = Open { url: &database.url, connections: 8, pooler: Pooler::None };
-    let db = Db::open(&open).await.unwrap();
+    let db = opened(&database.url).await;
     let all: Vec<_> = (0..count).map(|_| audit::row_id(START)).collect();
     let begin = db.write(async |tx| {
         for id in &all {
@@ -35,6 +36,10 @@ async fn with_lanes(count: usize) -> Option<(TestDatabase, Db, Vec<Uuid>)> {
     });
     begin.await.unwrap();
     Some((database, db, all))
+}
+
+async fn opened(url: &str) -> Db {
+    Db::open(&Open { url, connections: 8, pooler: Pooler::None }).await.unwrap()
 }
 
 fn step(id: Uuid, from: u32) -> Advance {
@@ -130,7 +135,7 @@ async fn what_a_cut_connection_did_is_unknown_and_the_lane_is_left_alone_for_a_w
     assert_eq!(generation(&db, all[0]).await, 0);
     // It is the same lane, whoever asks for it; one that has not failed is used.
     assert!(is_contended(&advance::alone_on(&db.lanes()[0], &step(all[0], 0)).await));
-    let other = database.open().await;
+    let other = opened(&database.url).await;
     assert!(advance::alone_on(&other.lanes()[0], &step(all[0], 0)).await.unwrap().is_some());
 }
 
@@ -139,13 +144,52 @@ async fn a_lane_that_cannot_be_had_writes_nothing_and_is_not_tried_for_a_while()
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
     let url = format!("postgres://jeton@{}/jeton", silent.local_addr().unwrap());
-    let open = Open { url: &url, connections: 8, pooler: Pooler::None };
-    let lane = Db::open(&open).await.unwrap().lanes().remove(0);
+    let lane = opened(&url).await.lanes().remove(0);
     for _ in 0..3 {
         assert!(is_contended(&advance::alone_on(&lane, &step(Uuid::nil(), 0)).await));
     }
     assert!(silent.accept().is_ok());
     assert!(silent.accept().is_err(), "it was tried again");
+}
+
+#[actix_web::test]
+async fn a_lane_that_is_refused_a_connection_leaves_it_to_the_pool_and_is_not_tried_for_a_while() {
+    let Some((database, db, all)) = with_lanes(1).await else { return };
+    // Whatever the reason: those who have a connection have it still.
+    let (gone, _) = database.url.rsplit_once('/').unwrap();
+    db.reconnect(&format!("{gone}/jeton_is_not_there")).unwrap();
+    let lane = db.lanes().remove(0);
+    for _ in 0..3 {
+        assert!(is_contended(&advance::alone_on(&lane, &step(all[0], 0)).await));
+    }
+    db.reconnect(&database.url).unwrap();
+    let late = advance::alone_on(&lane, &step(all[0], 0)).await;
+    assert!(is_contended(&late), "it was tried again: {late:?}");
+    assert!(advance::alone(&db, &step(all[0], 0)).await.unwrap().is_some());
+}
+
+#[actix_web::test]
+async fn a_lane_whose_peer_fell_silent_makes_another_connection() {
+    let Some((database, _, all)) = with_lanes(1).await else { return };
+    let (proxy, url) = Proxy::before(&database.url).await;
+    let db = opened(&url).await;
+    let lanes = db.lanes();
+    let [kept, sends] = &lanes[..] else {
+        return println!("one core has one lane, and this takes two");
+    };
+    for (from, lane) in (0..).zip(&lanes) {
+        assert!(advance::alone_on(lane, &step(all[0], from)).await.unwrap().is_some());
+    }
+    proxy.set(Link::Hanging);
+    db.reconnect(&database.url).unwrap();
+    // One sends, hears nothing, and has to say so. Its connection is gone when it is used again.
+    let unheard = advance::alone_on(sends, &step(all[0], 2)).await;
+    assert!(matches!(unheard, Err(StoreError::Unknown)), "{unheard:?}");
+    assert!(is_contended(&advance::alone_on(sends, &step(all[0], 2)).await));
+    // The other one kept its connection too long by now, and is told nothing by it.
+    assert!(advance::alone_on(kept, &step(all[0], 2)).await.unwrap().is_some());
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(advance::alone_on(sends, &step(all[0], 3)).await.unwrap().is_some());
 }
 
 #[actix_web::test]
@@ -188,7 +232,9 @@ async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
     let count: usize = database.sql(CONNECTIONS)[0].parse().unwrap();
     let (open, _) = db.connections();
     assert!(count > lanes.len() && count <= 8 && open as usize <= 8, "{count}, {open}");
-    // What a lane keeps is idle, is given back in the end, and is in nobody's way then.
+    // What a lane keeps is idle, can be given back, and is in nobody's way when all are closed.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    db.tidy().await;
     let until = Instant::now() + Duration::from_secs(5);
     while db.connections().1 < open as usize {
         assert!(Instant::now() < until, "{:?}", db.connections());
@@ -197,7 +243,8 @@ async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
     tokio::time::timeout(Duration::from_secs(5), db.close()).await.unwrap();
     let late = advance::alone_on(&lanes[0], &step(all[0], 9)).await;
     assert!(is_contended(&late), "{late:?}");
-    for (connections, pooler) in [(3, Pooler::None), (16, Pooler::Transaction)] {
+    let single = if available_parallelism().unwrap().get() > 1 { 7 } else { 3 };
+    for (connections, pooler) in [(single, Pooler::None), (16, Pooler::Transaction)] {
         let open = Open { url: &database.url, connections, pooler };
         assert!(Db::open(&open).await.unwrap().lanes().is_empty(), "{connections} {pooler:?}");
     }

@@ -72,15 +72,12 @@ enum Ill {
 
 impl Victim {
     async fn start(database: &TestDatabase, name: &'static str) -> Self {
-        let mut url = database.url.clone();
-        let mut link = None;
-        if database.is_postgres() {
-            let parsed = url::Url::parse(&url).unwrap();
-            let target = format!("{}:{}", parsed.host_str().unwrap(), parsed.port().unwrap());
-            let proxy = Proxy::to(&target).await;
-            url = url.replace(&target, &proxy.address);
-            link = Some(proxy);
-        }
+        let (link, url) = if database.is_postgres() {
+            let (link, url) = Proxy::before(&database.url).await;
+            (Some(link), url)
+        } else {
+            (None, database.url.clone())
+        };
         let victim = Self {
             name,
             directory: database.directory.path().to_owned(),

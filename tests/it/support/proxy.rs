@@ -56,6 +56,15 @@ impl Proxy {
         Self { address, state, target }
     }
 
+    /// A link to the database of a URL, and the URL that goes by it.
+    pub async fn before(url: &str) -> (Self, String) {
+        let parsed = url::Url::parse(url).unwrap();
+        let target = format!("{}:{}", parsed.host_str().unwrap(), parsed.port().unwrap());
+        let proxy = Self::to(&target).await;
+        let url = url.replace(&target, &proxy.address);
+        (proxy, url)
+    }
+
     /// Leads to another address from now on; connections that are there stay where they are.
     pub fn lead_to(&self, target: &str) {
         target.clone_into(&mut self.target.lock().unwrap());
