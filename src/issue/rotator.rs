@@ -77,12 +77,11 @@ impl Drop for Turn {
             return;
         }
         // Its thread came to its end half-way: whoever comes next has the turn. Who waits already might
-        // wait for ever, and is to look for itself.
-        let left = {
-            let mut queue = self.gathering.queue();
-            queue.groups -= 1;
-            if queue.groups == 0 { mem::take(&mut queue.waiting) } else { Vec::new() }
-        };
+        // wait for ever if nobody comes, and is to look for itself.
+        let mut queue = self.gathering.queue();
+        queue.groups -= 1;
+        let left = if queue.groups == 0 { mem::take(&mut queue.waiting) } else { Vec::new() };
+        drop(queue);
         drop(left);
     }
 }
@@ -271,4 +270,45 @@ fn one_of_each(mut all: Vec<Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
         if same { again.push(one) } else { first.push(one) }
     }
     (first, again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Time;
+    use crate::store::{Open, Pooler};
+
+    fn step() -> Advance {
+        Advance {
+            id: Uuid::nil(),
+            from: 0,
+            to: 1,
+            now: Time::from_micros(0),
+            attempt: 0,
+            client: ClientId::parse("app").unwrap(),
+            key_thumbprint: None,
+        }
+    }
+
+    #[actix_web::test]
+    async fn whoever_waits_is_told_when_the_thread_that_had_the_turn_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("db").display());
+        let open = Open { url: &url, connections: 1, pooler: Pooler::None };
+        let db = Db::open(&open).await.unwrap();
+        let rotator = Rotator::new(true, &db);
+        let gathering = &rotator.gatherings[0];
+        let wait = || {
+            let (done, outcome) = oneshot::channel();
+            (gathering.wait((step(), done)).unwrap(), outcome)
+        };
+        let (turn, mut first) = wait();
+        let (none, mut second) = wait();
+        assert!(turn.is_some() && none.is_none(), "one of them has the turn");
+        drop(turn);
+        for outcome in [&mut first, &mut second] {
+            assert_eq!(outcome.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+        }
+        assert!(wait().0.is_some(), "nobody gets the turn any more");
+    }
 }

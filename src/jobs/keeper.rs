@@ -84,6 +84,7 @@ impl Keeper {
         if self.beats.is_multiple_of(FORGET_EVERY) {
             self.limits.forget_old();
         }
+        self.desk.db.tidy().await;
         self.show();
     }
 
@@ -166,7 +167,6 @@ impl Keeper {
     async fn sweep(&mut self) {
         let now = self.clock.now();
         self.mirror.acts.forget(now);
-        self.desk.db.tidy().await;
         if !self.clock.is_certain() {
             return;
         }

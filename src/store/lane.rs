@@ -6,7 +6,6 @@
 //! longer for that. And whatever goes back to the pool is asked first whether it is well, which is one
 //! more round trip; so under load a lane keeps its connection for a while.
 
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,74 +49,87 @@ pub(super) struct Track {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Nobody keeps the connection.
-    Free,
-    /// It is kept, since then.
-    Kept(PoolConnection<Postgres>, Instant),
+#[derive(Debug, Default)]
+struct State {
+    kept: Option<Kept>,
     /// It failed, and is left alone until then.
-    Rests(Instant),
+    rests: Option<Instant>,
+}
+
+/// A connection that is kept, and since when.
+#[derive(Debug)]
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
+}
+
+impl Kept {
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= KEPT
+    }
+
+    /// Gives it back to its pool, or cuts it off if it does not answer. The pool asks it once more, but
+    /// would wait for that answer without end.
+    async fn give_back(mut self) {
+        if !matches!(timeout(LOOK, self.connection.ping()).await, Ok(Ok(()))) {
+            drop(self.connection.detach());
+        }
+    }
 }
 
 impl Track {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, state: Mutex::new(State::Free) }
+        Self { pool, state: Mutex::default() }
     }
 
     /// Whether its connection is kept and nobody uses it.
     pub(super) fn is_kept(&self) -> bool {
-        matches!(*self.state(), State::Kept(..))
+        self.state().kept.is_some()
     }
 
     /// Gives back what is kept, and closes it.
     pub(super) async fn close(&self) {
         let closing = self.pool.close();
-        *self.state() = State::Free;
+        drop(self.state().kept.take());
         closing.await;
     }
 
-    /// The connection, and since when it has been kept.
-    async fn take(&self) -> Result<(PoolConnection<Postgres>, Instant), sqlx::Error> {
-        let before = mem::replace(&mut *self.state(), State::Free);
-        if let State::Kept(connection, since) = before {
-            if since.elapsed() < KEPT {
-                return Ok((connection, since));
-            }
-            give_back(connection).await;
+    /// What is kept, if anything is; [`StoreError::Contended`] if the connection is to be left alone.
+    fn claim(&self) -> Result<Option<Kept>, StoreError> {
+        let mut state = self.state();
+        if state.rests.is_some_and(|until| Instant::now() < until) {
+            return Err(StoreError::Contended);
         }
-        Ok((self.pool.acquire().await?, Instant::now()))
+        Ok(state.kept.take())
+    }
+
+    /// The connection: the one that was kept if it is not too long ago, or one of the pool.
+    async fn take(&self, kept: Option<Kept>) -> Result<Kept, sqlx::Error> {
+        match kept {
+            Some(kept) if !kept.is_over() => return Ok(kept),
+            Some(kept) => kept.give_back().await,
+            None => {}
+        }
+        Ok(Kept { connection: self.pool.acquire().await?, since: Instant::now() })
     }
 
     /// Gives back what was kept for long enough and nobody wants.
     pub(super) async fn tidy(&self) {
-        let outdated = {
-            let mut state = self.state();
-            match &*state {
-                State::Kept(_, since) if since.elapsed() >= KEPT => {
-                    mem::replace(&mut *state, State::Free)
-                }
-                _ => return,
-            }
-        };
-        if let State::Kept(connection, _) = outdated {
-            give_back(connection).await;
+        let over = self.state().kept.take_if(|kept| kept.is_over());
+        if let Some(kept) = over {
+            kept.give_back().await;
         }
     }
 
-    fn keep(&self, connection: PoolConnection<Postgres>, since: Instant) {
+    fn keep(&self, kept: Kept) {
         let mut state = self.state();
         if !self.pool.is_closed() {
-            *state = State::Kept(connection, since);
+            state.kept = Some(kept);
         }
     }
 
     fn rest(&self) {
-        *self.state() = State::Rests(Instant::now() + REST);
-    }
-
-    fn rests(&self) -> bool {
-        matches!(*self.state(), State::Rests(until) if Instant::now() < until)
+        self.state().rests = Some(Instant::now() + REST);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,22 +137,12 @@ impl Track {
     }
 }
 
-/// Gives a connection back to its pool, or cuts it off if it does not answer.
-async fn give_back(mut connection: PoolConnection<Postgres>) {
-    if !matches!(timeout(LOOK, connection.ping()).await, Ok(Ok(()))) {
-        drop(connection.detach());
-    }
-}
-
 impl Drop for Track {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let before = mem::replace(state, State::Free);
         // Giving it back takes a task: where no runtime is left for that it is cut off.
-        if let State::Kept(connection, _) = before
-            && Handle::try_current().is_err()
-        {
-            drop(connection.detach());
+        if Handle::try_current().is_err() {
+            drop(state.kept.take().map(|kept| kept.connection.detach()));
         }
     }
 }
@@ -154,23 +156,20 @@ impl Lane {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<T>, StoreError> {
-        if self.track.rests() {
-            return Err(StoreError::Contended);
-        }
+        let kept = self.track.claim()?;
         let begun = self.measures.begin();
         let (mut sent, mut used) = (false, None);
         let done = within(PATIENCE, async {
-            let (connection, since) = self.track.take().await?;
-            let connection = used.insert(connection);
+            let using = used.insert(self.track.take(kept).await?);
             sent = true;
             self.failpoints.before_commit()?;
             let rows = bound!(Postgres sqlx::query_as::<Postgres, T>(statement.sql), args)
-                .fetch_all(&mut **connection)
+                .fetch_all(&mut *using.connection)
                 .instrument(statement.span(POSTGRES))
                 .await?;
             // Only what answered in peace is kept; anything else the pool is to look at.
-            if let Some(connection) = used.take() {
-                self.track.keep(connection, since);
+            if let Some(used) = used.take() {
+                self.track.keep(used);
             }
             self.failpoints.after_commit()?;
             Ok(rows)
@@ -182,7 +181,7 @@ impl Lane {
             }
             Err(StoreError::Unavailable(_)) => {
                 // To ask it whether it is well could take as long as it did not answer.
-                drop(used.map(PoolConnection::detach));
+                drop(used.map(|used| used.connection.detach()));
                 self.track.rest();
                 Err(StoreError::Unknown)
             }

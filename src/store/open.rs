@@ -23,10 +23,9 @@ const APART: Duration = Duration::from_millis(100);
 const FRESH: Duration = Duration::from_millis(500);
 
 /// What each connection is told. It is set here and not when connecting: poolers refuse what they do
-/// not know.
+/// not know. It is one statement: each round trip counts where the database is far.
 ///
-/// How long a statement waits for a row that somebody else holds (longer than Postgres takes to see
-/// that two wait for each other, so that one of them loses and not both), and how long it may take: we
+/// How long a statement waits for a row that somebody else holds, and how long it may take: we
 /// give up after five seconds, and what went on then would be committed later, when everybody has long
 /// been told that it failed.
 ///
@@ -34,17 +33,25 @@ const FRESH: Duration = Duration::from_millis(500);
 /// some thousand rows that it never counted (after a restore) it thinks so, and is wrong by a hundred
 /// times. Where there is no index such a plan looks expensive beyond measure, and Postgres would compile
 /// it, which takes a hundred times as long as to run it.
-const LIMITS: &str = "select set_config('lock_timeout', '1500ms', false),
-                             set_config('statement_timeout', '4500ms', false),
-                             set_config('enable_seqscan', 'off', false),
-                             set_config('jit', 'off', false)";
+macro_rules! limits {
+    ($lock_timeout:literal) => {
+        concat!(
+            "select set_config('lock_timeout', '",
+            $lock_timeout,
+            "', false),
+                    set_config('statement_timeout', '4500ms', false),
+                    set_config('enable_seqscan', 'off', false),
+                    set_config('jit', 'off', false)"
+        )
+    };
+}
 
-/// What a lane's connection is told: the same, but nothing waits there for a row that somebody holds
-/// for long. Each round trip counts where the database is far, hence one statement.
-const LANE_LIMITS: &str = "select set_config('lock_timeout', '20ms', false),
-                                  set_config('statement_timeout', '4500ms', false),
-                                  set_config('enable_seqscan', 'off', false),
-                                  set_config('jit', 'off', false)";
+/// Whoever waits for a row waits longer than Postgres takes to see that two wait for each other, so that
+/// one of them loses and not both.
+const LIMITS: &str = limits!("1500ms");
+
+/// On a lane nothing waits for a row that somebody holds for long.
+const LANE_LIMITS: &str = limits!("20ms");
 
 /// Longest wait for a lane's connection, which nobody else uses: so long it may take to make it, over
 /// seven or eight round trips with TLS.

@@ -38,6 +38,11 @@ async fn with_lanes(count: usize) -> Option<(TestDatabase, Db, Vec<Uuid>)> {
     Some((database, db, all))
 }
 
+/// How many lanes keep their connections.
+fn kept(db: &Db) -> usize {
+    format!("{:?}", db.lanes()).matches("kept: Some").count()
+}
+
 async fn opened(url: &str) -> Db {
     Db::open(&Open { url, connections: 8, pooler: Pooler::None }).await.unwrap()
 }
@@ -140,6 +145,21 @@ async fn what_a_cut_connection_did_is_unknown_and_the_lane_is_left_alone_for_a_w
 }
 
 #[actix_web::test]
+async fn what_a_lane_keeps_is_given_back_when_nobody_refreshes() {
+    let database = TestDatabase::new().past_the_pooler("lanes are connections of our own");
+    let app = App::with_apps_on(database, "").await;
+    let (_, token) = app.begin("spa").await;
+    let db = &app.running.desk.db;
+    assert_eq!(kept(db), 0);
+    assert_eq!(app.refresh("spa", &token, "").await.status, 200);
+    // At once it is still kept, where there are lanes.
+    assert_eq!(kept(db), db.lanes().len().min(1));
+    app.beat().await;
+    assert_eq!(kept(db), 0);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_lane_that_cannot_be_had_writes_nothing_and_is_not_tried_for_a_while() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
@@ -232,9 +252,8 @@ async fn lanes_are_a_part_of_the_connections_that_there_may_be() {
     let count: usize = database.sql(CONNECTIONS)[0].parse().unwrap();
     let (open, _) = db.connections();
     assert!(count > lanes.len() && count <= 8 && open as usize <= 8, "{count}, {open}");
-    // What a lane keeps is idle, can be given back, and is in nobody's way when all are closed.
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    db.tidy().await;
+    // What a lane keeps counts as idle, and is in nobody's way when all are closed.
+    assert_eq!(kept(&db), lanes.len());
     let until = Instant::now() + Duration::from_secs(5);
     while db.connections().1 < open as usize {
         assert!(Instant::now() < until, "{:?}", db.connections());
